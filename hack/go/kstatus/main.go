@@ -1,0 +1,34 @@
+// What does kstatus, by which Flux, Argo and kpt judge readiness, say about a Kubernetes object?
+//
+// Reads one object as JSON from standard input, prints its status (Current, InProgress, Failed, Terminating, NotFound or
+// Unknown), a tab and the message.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "kstatus:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var object unstructured.Unstructured
+	if err := json.NewDecoder(os.Stdin).Decode(&object.Object); err != nil {
+		return fmt.Errorf("no JSON object on standard input: %w", err)
+	}
+	result, err := status.Compute(&object)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Printf("%s\t%s\n", result.Status, result.Message)
+	return err
+}
