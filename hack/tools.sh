@@ -5,7 +5,7 @@
 #
 #   apiserver    kube-apiserver, kubectl, etcd
 #   cluster      apiserver's, and kube-controller-manager, kube-scheduler, kubelet, kube-proxy, coredns, containerd, ctr, runc,
-#                $CACHE/cni, busybox; installs iptables, iproute2, openssl, mmdebstrap, buildah
+#                busybox, $CACHE/cni, $CACHE/images/busybox.tar; installs iptables, iproute2, openssl, mmdebstrap, buildah
 #   helm         helm
 #   kstatus      kstatus: reads a Kubernetes object as JSON and says Current, InProgress, Failed, ...
 #   postgres     PostgreSQL 14 to 18 with contrib: $CACHE/postgres/<major>/bin/{initdb,pg_ctl,postgres}, no psql, no pg_dump
@@ -306,12 +306,28 @@ ensure_cluster() {
     ensure busybox "$(codename)" unpack_programs busybox-static bin/busybox
     ensure cni "$(codename)" build_cni
     link "$CACHE/store/cni-$(codename)/plugins" "$CACHE/cni"
+    ensure busybox-image "$(codename)" build_busybox_image
+    link "$CACHE/store/busybox-image-$(codename)/image.tar" "$CACHE/images/busybox.tar"
 }
 
 build_cni() {
     unpack_packages "$1/root" containernetworking-plugins
     mv "$1/root/usr/lib/cni" "$1/plugins"
     rm -rf "$1/root"
+}
+
+# localhost/busybox:test: holds a Pod's namespaces open, and runs what only needs a shell.
+build_busybox_image() {
+    local into=$1 container
+    mkdir -p "$into/root/bin" "$into/root/tmp"
+    cp "$CACHE/bin/busybox" "$into/root/bin/"
+    chmod 1777 "$into/root/tmp"
+    chroot "$into/root" /bin/busybox --install -s /bin
+    container=$(buildah from scratch)
+    quietly buildah add "$container" "$into/root" /
+    quietly buildah config --cmd '["/bin/sleep", "2147483647"]' --env PATH=/bin "$container"
+    quietly buildah commit --rm "$container" "docker-archive:$into/image.tar:localhost/busybox:test"
+    rm -rf "$into/root"
 }
 
 # Rust's own installer: Debian 13 packages it, the Python registry carries it for older systems.
@@ -349,7 +365,7 @@ ensure_tool() {
 # Downloads run beside the compiler; what shares a resource takes turns by its lock.
 main() {
     [[ $# -gt 0 ]] || fail "usage: $0 NAME..."
-    mkdir -p "$CACHE"/{bin,store,tmp,locks,postgres}
+    mkdir -p "$CACHE"/{bin,store,tmp,locks,postgres,images}
     local name pids=() failed=0
     for name in "$@"; do
         ensure_tool "$name" &
