@@ -316,18 +316,23 @@ build_cni() {
     rm -rf "$1/root"
 }
 
-# localhost/busybox:test: holds a Pod's namespaces open, and runs what only needs a shell.
+# localhost/busybox:test: holds a Pod's namespaces open, and runs what only needs a shell. One layer, written by hand.
 build_busybox_image() {
-    local into=$1 container
-    mkdir -p "$into/root/bin" "$into/root/tmp"
-    cp "$CACHE/bin/busybox" "$into/root/bin/"
+    local into=$1 architecture layer
+    architecture=$(dpkg --print-architecture)
+    mkdir -p "$into"/root/{bin,tmp} "$into/image"
     chmod 1777 "$into/root/tmp"
+    cp "$CACHE/bin/busybox" "$into/root/bin/"
     chroot "$into/root" /bin/busybox --install -s /bin
-    container=$(buildah from scratch)
-    quietly buildah add "$container" "$into/root" /
-    quietly buildah config --cmd '["/bin/sleep", "2147483647"]' --env PATH=/bin "$container"
-    quietly buildah commit --rm "$container" "docker-archive:$into/image.tar:localhost/busybox:test"
-    rm -rf "$into/root"
+    tar -C "$into/root" --owner=0 --group=0 -cf "$into/image/layer.tar" .
+    layer=$(sha256sum "$into/image/layer.tar" | cut -d' ' -f1)
+    cat >"$into/image/config.json" <<END
+{"architecture": "$architecture", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["sha256:$layer"]},
+ "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sleep", "2147483647"]}}
+END
+    echo '[{"Config": "config.json", "RepoTags": ["localhost/busybox:test"], "Layers": ["layer.tar"]}]' >"$into/image/manifest.json"
+    tar -C "$into/image" -cf "$into/image.tar" .
+    rm -rf "$into/root" "$into/image"
 }
 
 # Rust's own installer: Debian 13 packages it, the Python registry carries it for older systems.
