@@ -1,0 +1,94 @@
+//! Why is it so? The closed list of reasons: one name in conditions, events, metrics and the runbook.
+
+use std::fmt;
+
+/// Whom a reason concerns, which decides how a pass goes on after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing is wrong.
+    Fine,
+    /// It passes by itself: the next pass comes with a growing delay.
+    Waiting,
+    /// A person must act: `Stalled=True`, looked at again rarely.
+    Stalled,
+}
+
+macro_rules! reasons {
+    ($($name:ident: $class:ident, $meaning:literal, $remedy:literal;)*) => {
+        /// The reason of a condition, an event or a metric sample.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[expect(missing_docs, reason = "each reason carries its meaning as data, for the reference and the runbook")]
+        pub enum Reason { $($name),* }
+
+        impl Reason {
+            /// Every reason, in the order of the reference.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name),*];
+
+            /// The name in conditions, events and metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => stringify!($name)),* }
+            }
+
+            /// What it means, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => $meaning),* }
+            }
+
+            /// What a person does about it, in a sentence.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Reason::$name => $remedy),* }
+            }
+
+            /// How a pass goes on after it.
+            pub const fn class(self) -> Class {
+                match self { $(Reason::$name => Class::$class),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    UpToDate: Fine, "The database is as the policy says.", "Nothing to do.";
+    Connected: Fine, "The database answers, its version is supported and the role may do what the policies ask.", "Nothing to do.";
+    Planned: Fine, "There is something to do, and mode Observe reports it without doing it.", "Set spec.mode to Apply to carry the plan out.";
+    ApprovalPending: Fine, "A plan waits for approval.", "Read status.plan, then set the annotation pgreeve.dev/approve to its fingerprint.";
+    OutsideWindow: Fine, "A plan waits for the next window.", "Wait for status.nextRun, or widen spec.window.";
+    Suspended: Fine, "spec.suspend is true: nothing is planned or changed.", "Set spec.suspend to false.";
+    Applied: Fine, "A plan has been carried out.", "Nothing to do.";
+    Deferred: Waiting, "A lock was not free within its budget, so the change was put off to spare the application.", "It is tried again by itself; the message names the sessions in the way. End the long transaction if it should not be there.";
+    Stale: Waiting, "The catalog changed between plan and apply, so nothing more was touched.", "Nothing to do: the next pass plans anew.";
+    ActionFailed: Waiting, "PostgreSQL refused an action.", "Read the SQLSTATE in the message; the action is tried again with growing delays.";
+    OtherOperator: Waiting, "Another pgreeve holds this database's advisory lock.", "Nothing to do if a roll-out is under way; otherwise look for a second operator or a running command line.";
+    DatabaseNotReady: Waiting, "The PostgresDatabase that the policy refers to is not ready.", "Look at the PostgresDatabase's own conditions.";
+    Unreachable: Waiting, "No connection to the server could be made.", "Check that the server runs and that network policies let the operator reach its host and port.";
+    Starting: Waiting, "The server is starting up or shutting down.", "Wait until it accepts connections.";
+    TooManyConnections: Waiting, "The server has no free connection slot for this role.", "Free connections, raise max_connections or the role's CONNECTION LIMIT, or lower spec.limits.connections.";
+    ReadOnly: Waiting, "The session is read-only, as on the old primary after a failover.", "Point the connection at the primary; check default_transaction_read_only.";
+    InRecovery: Waiting, "The server is a standby or in recovery; it is read, never written.", "Point the connection at the primary (a read-write service).";
+    ConnectionLost: Waiting, "The connection broke in the middle of a pass.", "It is tried again by itself; look at the server's log if it repeats.";
+    KubernetesUnavailable: Waiting, "The Kubernetes API refused or did not answer a request.", "It is tried again by itself; check the operator's RBAC if it repeats.";
+    InvalidSpec: Stalled, "The spec asks for something that cannot be done.", "Change the field that the message names.";
+    DatabaseNotFound: Stalled, "No PostgresDatabase of that name is in this namespace.", "Create it, or correct spec.databaseRef.name.";
+    SecretNotFound: Stalled, "The Secret with the connection does not exist or may not be read.", "Create the Secret, correct its name, or grant the operator get on Secrets in this namespace.";
+    SecretInvalid: Stalled, "The Secret lacks a key or a value that the connection needs.", "Add the key that the message names, or map it with spec.connection.keys.";
+    AuthenticationFailed: Stalled, "The server refused the user or the password.", "Correct the Secret, or pg_hba.conf; a rotated password is picked up without a restart.";
+    TlsFailed: Stalled, "The server's certificate could not be verified.", "Give the CA in spec.connection.tls.caSecretRef, or connect by a name that the certificate carries.";
+    DatabaseMissing: Stalled, "The server has no database of that name.", "Create the database, or correct spec.connection.database or the Secret's dbname.";
+    VersionUnsupported: Stalled, "The server is older than PostgreSQL 14.", "Upgrade the server; versions 14 to 18 are supported.";
+    TransactionPooling: Stalled, "The connection goes through a pooler in transaction mode, which loses session state.", "Connect to PostgreSQL itself, or to a pool in session mode.";
+    MissingPrivilege: Stalled, "The role lacks a privilege.", "Run the GRANT that the message names.";
+    TableNotFound: Stalled, "The table does not exist.", "Create the table, or correct spec.table (names are case-sensitive).";
+    NotPartitioned: Stalled, "The table is not partitioned by RANGE on the key column.", "Create the table with PARTITION BY RANGE on spec.key.column.";
+    KeyMismatch: Stalled, "The key column's type does not go with the encoding or the interval.", "Change spec.key.encoding or spec.interval as the message says.";
+    DefaultRows: Stalled, "The default partition holds rows of a partition that is to be created.", "Move the rows out of the default partition; the message gives the range.";
+    DefaultBusy: Stalled, "Creating the partition would scan a large default partition under a lock that the application feels.", "Empty the default partition in a quiet hour; the message gives its size.";
+    DefaultForbidden: Stalled, "A default partition exists and the policy forbids one.", "Detach the default partition, or set spec.defaultPartition to Keep.";
+    TooManyPartitions: Stalled, "The spec asks for more partitions than one policy may create.", "Use a longer interval, a later create.from, or a smaller horizon.";
+    Unsupported: Stalled, "The table uses something that cannot be maintained safely.", "See the message.";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

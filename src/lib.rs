@@ -1,0 +1,12 @@
+//! pgreeve: your PostgreSQL runbook, declared.
+//!
+//! A reader's tour, in the order in which a pass goes:
+//! - [`api`] is what a user declares, and [`plan`] what follows from it: pure functions from facts to a [`plan::Plan`].
+//! - `sql` turns each action into statements with their locks.
+//! - `postgres` connects, observes the catalog and executes; `cluster` does the same for Kubernetes.
+//! - `controller` drives passes from watches and timers, `cli` from a command line; both use the same engine, `pass`.
+//!
+//! Without the default feature `io` only the pure part compiles, which keeps it pure.
+
+pub mod api;
+pub mod plan;

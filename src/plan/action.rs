@@ -1,0 +1,382 @@
+//! What will be done, and what will not? A [`Plan`]: one value that is printed, fingerprinted, approved, carried out and reported.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint;
+use super::snapshot::Oid;
+use crate::api::{Reason, TableName};
+
+/// The object that a plan belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectId {
+    /// Kind, such as `PartitionPolicy`.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// A table by OID and name: the OID says which, the name is for people and for SQL.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Relation {
+    /// Its OID, which the name must still have when an action begins.
+    pub oid: Oid,
+    /// Schema and name.
+    #[serde(flatten)]
+    pub table: TableName,
+}
+
+/// One change, small enough to be carried out whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "camelCase")]
+pub enum Action {
+    /// A new partition: created like its parent and siblings, then attached.
+    CreatePartition(CreatePartition),
+    /// A default partition where the policy wants one.
+    CreateDefault(CreateDefault),
+    /// Makes a partition like the template again.
+    RepairPartition(RepairPartition),
+    /// Takes away the CHECK that a broken-off run left on a default partition; it rejects rows while it stands.
+    DropGuard(DropGuard),
+    /// `CREATE EXTENSION`.
+    CreateExtension(CreateExtension),
+}
+
+/// See [`Action::CreatePartition`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreatePartition {
+    /// The partitioned table.
+    pub parent: Relation,
+    /// The new partition's name; it is created in the parent's schema.
+    pub name: String,
+    /// Lower bound, inclusive: the text of a literal.
+    pub lower: String,
+    /// Upper bound, exclusive: the text of a literal.
+    pub upper: String,
+    /// The role that creates it: the parent's owner.
+    pub role: String,
+    /// What it gets beyond what its parent gives it.
+    pub properties: Vec<Change>,
+    /// Tables on which ATTACH takes SHARE ROW EXCLUSIVE because of foreign keys.
+    pub foreign_keys: Vec<String>,
+    /// The default partition, if there is one: it is locked, and scanned unless a guard spares that.
+    pub default: Option<DefaultAtAttach>,
+}
+
+/// How a default partition takes part in an ATTACH.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefaultAtAttach {
+    /// The default partition.
+    pub relation: Relation,
+    /// The key column that a guard constrains.
+    pub column: String,
+    /// The type to compare in.
+    pub type_name: String,
+    /// Name of the CHECK that is validated first, so that ATTACH need not scan under ACCESS EXCLUSIVE. Absent where the
+    /// default partition is so small that the scan is shorter than the extra locks.
+    pub guard: Option<String>,
+}
+
+/// See [`Action::CreateDefault`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateDefault {
+    /// The partitioned table.
+    pub parent: Relation,
+    /// Its name.
+    pub name: String,
+    /// The role that creates it.
+    pub role: String,
+    /// What it gets beyond what its parent gives it.
+    pub properties: Vec<Change>,
+    /// Tables on which ATTACH takes SHARE ROW EXCLUSIVE because of foreign keys.
+    pub foreign_keys: Vec<String>,
+}
+
+/// See [`Action::RepairPartition`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepairPartition {
+    /// The partition.
+    pub partition: Relation,
+    /// The role that changes it: its owner.
+    pub role: String,
+    /// What is changed, in order.
+    pub changes: Vec<Change>,
+}
+
+/// See [`Action::DropGuard`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DropGuard {
+    /// The default partition.
+    pub default: Relation,
+    /// The constraint.
+    pub constraint: String,
+    /// The role that drops it.
+    pub role: String,
+}
+
+/// See [`Action::CreateExtension`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateExtension {
+    /// Its name.
+    pub name: String,
+}
+
+/// One property of a partition set to a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "set", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Change {
+    /// `ALTER TABLE … SET TABLESPACE`, only ever on a new, empty partition.
+    Tablespace {
+        /// The tablespace.
+        name: String,
+    },
+    /// `ALTER TABLE … SET (…)`
+    StorageParameter {
+        /// The parameter.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// `ALTER TABLE … ALTER COLUMN … SET STATISTICS`
+    Statistics {
+        /// The column.
+        column: String,
+        /// The target.
+        target: i32,
+    },
+    /// `CREATE INDEX` (CONCURRENTLY on a partition that exists).
+    Index {
+        /// Its name.
+        name: String,
+        /// The columns.
+        columns: Vec<String>,
+        /// The access method, in PostgreSQL's name.
+        method: String,
+        /// Whether it is unique.
+        unique: bool,
+    },
+    /// An index of a sibling, by the definition that PostgreSQL prints, for another table and another name.
+    IndexLike {
+        /// Its name.
+        name: String,
+        /// What follows `ON table` in the definition.
+        definition: String,
+        /// Whether it is unique.
+        unique: bool,
+    },
+    /// `ALTER TABLE … REPLICA IDENTITY`
+    ReplicaIdentity {
+        /// `DEFAULT`, `FULL` or `NOTHING`.
+        identity: String,
+    },
+    /// `ALTER TABLE … ENABLE|DISABLE ROW LEVEL SECURITY` and `FORCE|NO FORCE`
+    RowSecurity {
+        /// Whether it is on.
+        enabled: bool,
+        /// Whether it holds for the owner.
+        forced: bool,
+    },
+    /// `CREATE POLICY`
+    Policy {
+        /// Its name.
+        name: String,
+        /// What follows `CREATE POLICY name ON table`.
+        definition: String,
+    },
+    /// `GRANT … TO`
+    Grant {
+        /// The role; `public` is everybody.
+        role: String,
+        /// The privileges, in PostgreSQL's names.
+        privileges: Vec<String>,
+    },
+    /// `COMMENT ON TABLE`
+    Comment {
+        /// The text.
+        text: String,
+    },
+    /// `ALTER TABLE … OWNER TO`
+    Owner {
+        /// The role.
+        role: String,
+    },
+}
+
+/// Something that a plan does not do, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// Why.
+    #[serde(serialize_with = "reason_name", skip_deserializing, default = "invalid_spec")]
+    pub reason: Reason,
+    /// The object, the value and the next step.
+    pub message: String,
+}
+
+impl Blocked {
+    /// A refusal.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+fn reason_name<S: serde::Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(reason.as_str())
+}
+
+fn invalid_spec() -> Reason {
+    Reason::InvalidSpec
+}
+
+/// Something that a reader of the plan should know, with an identifier for `pgreeve explain`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Note {
+    /// Identifier, such as `PGR-204`.
+    pub id: String,
+    /// The object concerned.
+    pub object: String,
+    /// What is so.
+    pub message: String,
+}
+
+/// What a pass would do to one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The object that asks for it.
+    pub object: ObjectId,
+    /// What the plan is about, such as `public.events  RANGE(created_at) every 1 month  42 partitions`.
+    pub headline: String,
+    /// The changes, in the order in which they are carried out.
+    pub actions: Vec<Action>,
+    /// What is not done, and why.
+    pub blocked: Vec<Blocked>,
+    /// What a reader should know.
+    pub notes: Vec<Note>,
+    /// When the clock next asks for something, if it does.
+    #[serde(skip)]
+    pub due: Option<Timestamp>,
+}
+
+impl Plan {
+    /// A plan without changes.
+    pub fn empty(object: ObjectId, headline: impl Into<String>) -> Self {
+        Self { object, headline: headline.into(), actions: vec![], blocked: vec![], notes: vec![], due: None }
+    }
+
+    /// A plan that only says why nothing can be planned.
+    pub fn refused(object: ObjectId, headline: impl Into<String>, blocked: Blocked) -> Self {
+        Self { blocked: vec![blocked], ..Self::empty(object, headline) }
+    }
+
+    /// Identifies the object and its actions, OIDs and bounds included: sixteen hexadecimal digits. The moment of planning, sizes
+    /// and notes do not count.
+    pub fn fingerprint(&self) -> String {
+        fingerprint::of(&self.object, &self.actions)
+    }
+
+    /// Whether there is nothing to do and nothing in the way.
+    pub fn is_settled(&self) -> bool {
+        self.actions.is_empty() && self.blocked.is_empty()
+    }
+
+    /// The plan in one line, such as `3 to create, 1 to repair, 1 blocked`.
+    pub fn summary(&self) -> String {
+        let mut parts = Vec::new();
+        for (verb, count) in self.counts() {
+            if count > 0 {
+                parts.push(format!("{count} {verb}"));
+            }
+        }
+        if parts.is_empty() { "no changes".into() } else { parts.join(", ") }
+    }
+
+    fn counts(&self) -> [(&'static str, usize); 4] {
+        let count = |wanted: &str| self.actions.iter().filter(|action| action.verb() == wanted).count();
+        [
+            ("to create", count("create")),
+            ("to repair", count("repair")),
+            ("to clean up", count("clean up")),
+            ("blocked", self.blocked.len()),
+        ]
+    }
+}
+
+impl Action {
+    /// The verb of this action in summaries.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Action::CreatePartition(_) | Action::CreateDefault(_) | Action::CreateExtension(_) => "create",
+            Action::RepairPartition(_) => "repair",
+            Action::DropGuard(_) => "clean up",
+        }
+    }
+
+    /// What the action is about, such as a partition's name.
+    pub fn subject(&self) -> &str {
+        match self {
+            Action::CreatePartition(create) => &create.name,
+            Action::CreateDefault(create) => &create.name,
+            Action::RepairPartition(repair) => &repair.partition.table.name,
+            Action::DropGuard(guard) => &guard.default.table.name,
+            Action::CreateExtension(extension) => &extension.name,
+        }
+    }
+
+    /// What the action does to its subject, in a line.
+    pub fn detail(&self) -> String {
+        match self {
+            Action::CreatePartition(create) => format!("[{}, {})", create.lower, create.upper),
+            Action::CreateDefault(_) => "DEFAULT".into(),
+            Action::RepairPartition(repair) => {
+                repair.changes.iter().map(Change::describe).collect::<Vec<_>>().join(", ")
+            }
+            Action::DropGuard(guard) => format!("drop constraint {} left by a broken-off run", guard.constraint),
+            Action::CreateExtension(_) => "extension".into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.verb(), self.subject(), self.detail())
+    }
+}
+
+impl Change {
+    /// The change in a few words.
+    pub fn describe(&self) -> String {
+        match self {
+            Change::Tablespace { name } => format!("tablespace {name}"),
+            Change::StorageParameter { name, value } => format!("{name}={value}"),
+            Change::Statistics { column, target } => format!("statistics of {column} {target}"),
+            Change::Index { name, columns, method, .. } => format!("index {name} {method} ({})", columns.join(", ")),
+            Change::IndexLike { name, .. } => format!("index {name}"),
+            Change::ReplicaIdentity { identity } => format!("replica identity {}", identity.to_lowercase()),
+            Change::RowSecurity { enabled, forced } => match (enabled, forced) {
+                (true, true) => "row security on, forced".into(),
+                (true, false) => "row security on".into(),
+                (false, _) => "row security off".into(),
+            },
+            Change::Policy { name, .. } => format!("policy {name}"),
+            Change::Grant { role, privileges } => format!("grant {} to {role}", privileges.join(", ").to_lowercase()),
+            Change::Comment { .. } => "comment".into(),
+            Change::Owner { role } => format!("owner {role}"),
+        }
+    }
+}

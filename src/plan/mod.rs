@@ -1,0 +1,21 @@
+//! What is to be done? Pure functions from a spec, what was observed, and a moment, to a [`Plan`].
+//!
+//! No I/O, no clock, no client: whatever a plan depends on is an argument, so that the controller, the command line and the
+//! tests reach the same plan from the same facts.
+
+pub mod action;
+pub mod database;
+pub mod fingerprint;
+pub mod gate;
+pub mod grid;
+pub mod key;
+pub mod naming;
+pub mod outcome;
+pub mod partition;
+pub mod snapshot;
+pub mod status;
+pub mod window;
+
+pub use action::{Action, Blocked, Note, ObjectId, Plan};
+pub use gate::Gate;
+pub use outcome::Outcome;

@@ -1,0 +1,72 @@
+//! How did it go? What carrying out a plan came to.
+
+use super::action::Action;
+
+/// A session that stands in the way of a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocker {
+    /// Its process id on the server.
+    pub pid: i32,
+    /// Its state, such as `idle in transaction`.
+    pub state: String,
+    /// Who it is: user and application name.
+    pub who: String,
+    /// Seconds since its transaction began.
+    pub seconds: i64,
+    /// The table whose lock it holds.
+    pub table: String,
+}
+
+impl std::fmt::Display for Blocker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {} ({}, {}, transaction open for {}s) holds {}", self.pid, self.who, self.state, self.seconds, self.table)
+    }
+}
+
+/// What became of one action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActionResult {
+    /// Carried out, after this many tries for its locks.
+    Done {
+        /// Tries, the successful one included.
+        tries: u32,
+    },
+    /// Put off: a lock was not free within its budget.
+    Deferred {
+        /// Who held it, as far as that could be seen.
+        blockers: Vec<Blocker>,
+    },
+    /// Another pgreeve works on this database.
+    OtherOperator,
+    /// The catalog is no longer what the plan was made from.
+    Stale {
+        /// What differs.
+        message: String,
+    },
+    /// PostgreSQL refused it, or the connection broke.
+    Failed {
+        /// SQLSTATE where the server gave one.
+        sqlstate: Option<String>,
+        /// The server's words, or the connection's.
+        message: String,
+    },
+}
+
+/// What became of a plan: its actions with their results, in order. After one that is stale or lost the connection, none follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Each attempted action with its result.
+    pub results: Vec<(Action, ActionResult)>,
+}
+
+impl Outcome {
+    /// How many actions were carried out.
+    pub fn done(&self) -> usize {
+        self.results.iter().filter(|(_, result)| matches!(result, ActionResult::Done { .. })).count()
+    }
+
+    /// The first result that was not success, with its action.
+    pub fn first_problem(&self) -> Option<(&Action, &ActionResult)> {
+        self.results.iter().find(|(_, result)| !matches!(result, ActionResult::Done { .. })).map(|(a, r)| (a, r))
+    }
+}
