@@ -9,4 +9,9 @@
 //! Without the default feature `io` only the pure part compiles, which keeps it pure.
 
 pub mod api;
+#[cfg(feature = "io")]
+pub mod pass;
 pub mod plan;
+#[cfg(feature = "io")]
+pub mod postgres;
+pub mod sql;

@@ -1,2 +1,3 @@
-//! x
-fn main() { println!("{}", serde_json::to_string_pretty(&pgreeve::api::crds()).unwrap()); }
+//! The program: parse, set up, dispatch.
+
+fn main() {}

@@ -92,11 +92,7 @@ impl Interval {
         if digits.starts_with('0') {
             return Err(IntervalError::Malformed(text.to_owned()));
         }
-        digits
-            .parse()
-            .ok()
-            .and_then(Self::step)
-            .ok_or_else(|| IntervalError::TooLarge(text.to_owned()))
+        digits.parse().ok().and_then(Self::step).ok_or_else(|| IntervalError::TooLarge(text.to_owned()))
     }
 
     fn parse_time(text: &str) -> Result<Self, IntervalError> {
@@ -118,9 +114,7 @@ impl Interval {
         match (span.n(), text.starts_with('0')) {
             (0, _) => Err(IntervalError::Zero(text.to_owned())),
             (_, true) => Err(IntervalError::Malformed(text.to_owned())),
-            (n, false) => {
-                Self::time(n, unit).ok_or_else(|| IntervalError::TooLarge(text.to_owned()))
-            }
+            (n, false) => Self::time(n, unit).ok_or_else(|| IntervalError::TooLarge(text.to_owned())),
         }
     }
 }
@@ -129,15 +123,9 @@ impl FromStr for Interval {
     type Err = IntervalError;
 
     fn from_str(text: &str) -> Result<Self, IntervalError> {
-        let is_step = text.starts_with(|c: char| c.is_ascii_digit())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'_');
-        if is_step {
-            Self::parse_step(text)
-        } else {
-            Self::parse_time(text)
-        }
+        let is_step =
+            text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+        if is_step { Self::parse_step(text) } else { Self::parse_time(text) }
     }
 }
 
@@ -161,12 +149,7 @@ impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Time { n, unit } => {
-                write!(
-                    f,
-                    "{n} {}{}",
-                    unit.as_str(),
-                    if n.get() == 1 { "" } else { "s" }
-                )
+                write!(f, "{n} {}{}", unit.as_str(), if n.get() == 1 { "" } else { "s" })
             }
             Self::Step(step) => write!(f, "{step}"),
         }
@@ -181,9 +164,7 @@ impl Serialize for Interval {
 
 impl<'de> Deserialize<'de> for Interval {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextVisitor::new(
-            "an interval such as \"1 month\" or \"1000000\"",
-        ))
+        deserializer.deserialize_any(TextVisitor::new("an interval such as \"1 month\" or \"1000000\""))
     }
 }
 

@@ -28,7 +28,12 @@ use super::{Interval, PolicySettings, PolicyStatus, Span, TableName};
     printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions.count"),
     printcolumn(name = "Covered until", type_ = "string", json_path = ".status.coveredUntil"),
     printcolumn(name = "Default rows", type_ = "integer", json_path = ".status.defaultRows"),
-    printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = "1"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -15,7 +15,8 @@ use super::text::TextVisitor;
 mod tests;
 
 /// What the schema accepts. At most nine digits, so that no arithmetic on a span can overflow.
-const PATTERN: &str = "^[0-9]{1,9} ?(ms|milliseconds?|s|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?|months?|quarters?|y|years?)$";
+const PATTERN: &str =
+    "^[0-9]{1,9} ?(ms|milliseconds?|s|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?|months?|quarters?|y|years?)$";
 
 /// The largest number a [`Span`] holds: nine digits.
 const MAX: u32 = 999_999_999;
@@ -62,9 +63,7 @@ pub enum SpanError {
         unit: String,
     },
     /// Signs, fractions, two numbers, an empty text.
-    #[error(
-        "\"{0}\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\""
-    )]
+    #[error("\"{0}\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\"")]
     Malformed(String),
     /// More than nine digits.
     #[error("\"{0}\" is too large: a duration has at most nine digits; use a larger unit")]
@@ -81,10 +80,7 @@ impl Span {
     /// A span of `n` units. More than 999 999 999 becomes 999 999 999, the largest number the schema accepts.
     #[must_use]
     pub const fn new(n: u32, unit: SpanUnit) -> Self {
-        Self {
-            n: if n > MAX { MAX } else { n },
-            unit,
-        }
+        Self { n: if n > MAX { MAX } else { n }, unit }
     }
 
     /// The number of units, 0 to 999 999 999.
@@ -125,8 +121,7 @@ impl Span {
     /// [`SpanError::OutOfRange`] beyond the year 9999.
     pub fn add_to(self, at: &Zoned) -> Result<Zoned, SpanError> {
         let span = self.to_jiff().ok_or(SpanError::OutOfRange(self))?;
-        at.checked_add(span)
-            .map_err(|_| SpanError::OutOfRange(self))
+        at.checked_add(span).map_err(|_| SpanError::OutOfRange(self))
     }
 
     /// `at` minus this span, by the same rules as [`Span::add_to`].
@@ -135,8 +130,7 @@ impl Span {
     /// [`SpanError::OutOfRange`] before the year -9999.
     pub fn subtract_from(self, at: &Zoned) -> Result<Zoned, SpanError> {
         let span = self.to_jiff().ok_or(SpanError::OutOfRange(self))?;
-        at.checked_sub(span)
-            .map_err(|_| SpanError::OutOfRange(self))
+        at.checked_sub(span).map_err(|_| SpanError::OutOfRange(self))
     }
 
     fn to_jiff(self) -> Option<jiff::Span> {
@@ -186,10 +180,8 @@ impl FromStr for Span {
         if unit.is_empty() {
             return Err(SpanError::NoUnit(number.to_owned()));
         }
-        let unit = SpanUnit::parse(unit).ok_or_else(|| SpanError::UnknownUnit {
-            text: text.to_owned(),
-            unit: unit.to_owned(),
-        })?;
+        let unit =
+            SpanUnit::parse(unit).ok_or_else(|| SpanError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned() })?;
         match number.parse::<u32>() {
             Ok(n) if digits <= 9 => Ok(Self { n, unit }),
             _ => Err(SpanError::TooLarge(text.to_owned())),
@@ -224,9 +216,7 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // `deserialize_any`, so that a number reaches the visitor and gets our message instead of serde's.
-        deserializer.deserialize_any(TextVisitor::new(
-            "a duration such as \"45 days\" or \"30m\"",
-        ))
+        deserializer.deserialize_any(TextVisitor::new("a duration such as \"45 days\" or \"30m\""))
     }
 }
 

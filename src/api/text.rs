@@ -17,17 +17,11 @@ pub(super) struct TextVisitor<T> {
 
 impl<T> TextVisitor<T> {
     pub(super) const fn new(expected: &'static str) -> Self {
-        Self {
-            expected,
-            result: PhantomData,
-        }
+        Self { expected, result: PhantomData }
     }
 
     fn number<E: Error>(&self, number: impl fmt::Display) -> E {
-        E::custom(format_args!(
-            "the bare number {number} is not accepted: write {} as a quoted string",
-            self.expected
-        ))
+        E::custom(format_args!("the bare number {number} is not accepted: write {} as a quoted string", self.expected))
     }
 }
 

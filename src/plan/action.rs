@@ -168,6 +168,8 @@ pub enum Change {
         method: String,
         /// Whether it is unique.
         unique: bool,
+        /// Whether an invalid index of that name, left by a failed build, is dropped first.
+        replaces_invalid: bool,
     },
     /// An index of a sibling, by the definition that PostgreSQL prints, for another table and another name.
     IndexLike {
@@ -343,9 +345,7 @@ impl Action {
         match self {
             Action::CreatePartition(create) => format!("[{}, {})", create.lower, create.upper),
             Action::CreateDefault(_) => "DEFAULT".into(),
-            Action::RepairPartition(repair) => {
-                repair.changes.iter().map(Change::describe).collect::<Vec<_>>().join(", ")
-            }
+            Action::RepairPartition(repair) => repair.changes.iter().map(Change::describe).collect::<Vec<_>>().join(", "),
             Action::DropGuard(guard) => format!("drop constraint {} left by a broken-off run", guard.constraint),
             Action::CreateExtension(_) => "extension".into(),
         }

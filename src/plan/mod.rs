@@ -4,7 +4,7 @@
 //! tests reach the same plan from the same facts.
 
 pub mod action;
-pub mod database;
+mod civil;
 pub mod fingerprint;
 pub mod gate;
 pub mod grid;

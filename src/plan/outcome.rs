@@ -52,6 +52,19 @@ pub enum ActionResult {
     },
 }
 
+impl ActionResult {
+    /// Its name in logs and metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "Done",
+            Self::Deferred { .. } => "Deferred",
+            Self::OtherOperator => "OtherOperator",
+            Self::Stale { .. } => "Stale",
+            Self::Failed { .. } => "Failed",
+        }
+    }
+}
+
 /// What became of a plan: its actions with their results, in order. After one that is stale or lost the connection, none follows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::TableName;
+pub use crate::api::TableName;
 
 /// An object identifier of PostgreSQL's catalog.
 pub type Oid = u32;
@@ -95,10 +95,6 @@ pub struct Parent {
     pub may_act_as_owner: bool,
     /// Whether the owner may create tables in the schema.
     pub owner_may_create: bool,
-    /// Tables that a foreign key of this table references, as `schema.name`.
-    pub references: Vec<String>,
-    /// Tables whose foreign keys reference this table, as `schema.name`.
-    pub referenced_by: Vec<String>,
     /// The table's partitions.
     pub partitions: Vec<Partition>,
 }
@@ -137,12 +133,14 @@ pub struct Needs {
     pub names: BTreeMap<String, BTreeSet<String>>,
     /// Rows of a default partition within these bounds.
     pub default_rows: Vec<RowsWithin>,
+    /// Tables on the other end of these tables' foreign keys.
+    pub foreign_keys: BTreeSet<Oid>,
 }
 
 impl Needs {
     /// Whether a second look is needed.
     pub fn is_empty(&self) -> bool {
-        self.properties.is_empty() && self.names.is_empty() && self.default_rows.is_empty()
+        self.properties.is_empty() && self.names.is_empty() && self.default_rows.is_empty() && self.foreign_keys.is_empty()
     }
 }
 
@@ -174,6 +172,8 @@ pub struct Details {
     pub taken: BTreeMap<String, BTreeSet<String>>,
     /// Rows within, at most [`ROWS_COUNTED`] of them counted.
     pub default_rows: BTreeMap<RowsWithin, i64>,
+    /// Tables that reference these tables or are referenced by them, as `schema.name`.
+    pub foreign_keys: BTreeMap<Oid, BTreeSet<String>>,
 }
 
 /// Rows of a default partition are counted up to this number: enough to say that there are too many.
@@ -202,8 +202,13 @@ pub struct Properties {
     pub policies: BTreeMap<String, String>,
     /// Statistics targets of columns where they are set.
     pub statistics: BTreeMap<String, i32>,
-    /// Indexes that do not belong to an index of the parent: name and definition (`pg_get_indexdef`).
+    /// Valid indexes that do not belong to an index of the parent: by name, what follows `ON table` in `pg_get_indexdef`, with
+    /// `UNIQUE ` before it where the index is.
     pub indexes: BTreeMap<String, String>,
+    /// Indexes that a failed CREATE INDEX CONCURRENTLY left invalid.
+    pub invalid_indexes: BTreeSet<String>,
+    /// Size in bytes.
+    pub bytes: i64,
     /// Comment on the table.
     pub comment: Option<String>,
 }

@@ -61,7 +61,9 @@ pub struct State {
 /// The state that a finding amounts to.
 pub fn state(finding: &Finding<'_>) -> State {
     match finding {
-        Finding::Suspended => fine(Reason::Suspended, "suspended: nothing is planned or changed until spec.suspend is false", false),
+        Finding::Suspended => {
+            fine(Reason::Suspended, "suspended: nothing is planned or changed until spec.suspend is false", false)
+        }
         Finding::Refused(blocked) => unready(blocked.reason, blocked.message.clone(), false),
         Finding::Planned { left, gate, run, settled } => planned(left, gate, run.as_ref(), settled),
     }
@@ -82,7 +84,9 @@ fn planned(left: &Plan, gate: &Gate, run: Option<&Run<'_>>, settled: &str) -> St
     }
     match gate {
         Gate::Hold { reason, message, .. } => fine(*reason, message, drifted),
-        Gate::Go if drifted => unready(Reason::Stale, format!("{} after this run; the next pass carries on", left.summary()), drifted),
+        Gate::Go if drifted => {
+            unready(Reason::Stale, format!("{} after this run; the next pass carries on", left.summary()), drifted)
+        }
         Gate::Go | Gate::Nothing => fine(Reason::UpToDate, settled, drifted),
     }
 }

@@ -37,7 +37,10 @@ pub fn opening(windows: &[Window], now: Timestamp) -> Result<Opening, String> {
 
 fn parse(index: usize, window: &Window) -> Result<(Cron, TimeZone), String> {
     let cron = CronParser::builder().seconds(Seconds::Disallowed).build().parse(&window.schedule).map_err(|error| {
-        format!("window[{index}].schedule \"{}\" is not a cron schedule ({error}): write five fields such as \"0 1 * * *\"", window.schedule)
+        format!(
+            "window[{index}].schedule \"{}\" is not a cron schedule ({error}): write five fields such as \"0 1 * * *\"",
+            window.schedule
+        )
     })?;
     Ok((cron, zone(&window.time_zone).map_err(|error| format!("window[{index}].{error}"))?))
 }
@@ -47,5 +50,6 @@ fn parse(index: usize, window: &Window) -> Result<(Cron, TimeZone), String> {
 /// # Errors
 /// A message naming the field, the value and the remedy.
 pub fn zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| format!("timeZone \"{name}\" is not an IANA time zone: write a name such as Europe/Berlin or UTC"))
+    TimeZone::get(name)
+        .map_err(|_| format!("timeZone \"{name}\" is not an IANA time zone: write a name such as Europe/Berlin or UTC"))
 }

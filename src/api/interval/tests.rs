@@ -43,23 +43,13 @@ fn anything_else_is_refused(#[case] text: &str, #[case] error: IntervalError) {
 #[test]
 fn the_refusal_says_what_to_write() {
     let error = "monthly".parse::<Interval>().unwrap_err().to_string();
-    assert!(
-        error.contains(
-            "write a number and hours, days, weeks, months, quarters or years (\"1 month\")"
-        ),
-        "{error}"
-    );
+    assert!(error.contains("write a number and hours, days, weeks, months, quarters or years (\"1 month\")"), "{error}");
 }
 
 #[test]
 fn an_unquoted_number_is_refused_as_the_api_server_refuses_it() {
-    let error = serde_json::from_str::<Interval>("1000000")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("the bare number 1000000 is not accepted: write an interval such as"),
-        "{error}"
-    );
+    let error = serde_json::from_str::<Interval>("1000000").unwrap_err().to_string();
+    assert!(error.contains("the bare number 1000000 is not accepted: write an interval such as"), "{error}");
 }
 
 #[test]

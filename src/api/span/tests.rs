@@ -29,42 +29,18 @@ fn a_number_and_a_unit_is_a_duration(#[case] text: &str, #[case] canonical: &str
 #[rstest]
 #[case("90", "\"90\" has no unit: write for example \"90 days\" or \"90s\"")]
 #[case("90 ", "\"90\" has no unit: write for example \"90 days\" or \"90s\"")]
-#[case(
-    "",
-    "\"\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\""
-)]
-#[case(
-    "-1d",
-    "\"-1d\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\""
-)]
-#[case(
-    "1.5h",
-    "\"1.5h\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\""
-)]
-#[case(
-    "1h30m",
-    "\"1h30m\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\""
-)]
-#[case(
-    "1  day",
-    "\"1  day\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\""
-)]
-#[case(
-    "١d",
-    "\"١d\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\""
-)]
+#[case("", "\"\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\"")]
+#[case("-1d", "\"-1d\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\"")]
+#[case("1.5h", "\"1.5h\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\"")]
+#[case("1h30m", "\"1h30m\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\"")]
+#[case("1  day", "\"1  day\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\"")]
+#[case("١d", "\"١d\" is not a duration: write one whole number and its unit, such as \"45 days\" or \"30m\"")]
 #[case(
     "6M",
     "\"6M\" has the unknown unit \"M\": use ms, s, m (minutes), h, d, w, months, quarters or years, or their full names"
 )]
-#[case(
-    "1000000000ms",
-    "\"1000000000ms\" is too large: a duration has at most nine digits; use a larger unit"
-)]
-#[case(
-    "99999999999999999999d",
-    "\"99999999999999999999d\" is too large: a duration has at most nine digits; use a larger unit"
-)]
+#[case("1000000000ms", "\"1000000000ms\" is too large: a duration has at most nine digits; use a larger unit")]
+#[case("99999999999999999999d", "\"99999999999999999999d\" is too large: a duration has at most nine digits; use a larger unit")]
 fn anything_else_is_refused_with_the_next_step(#[case] text: &str, #[case] message: &str) {
     assert_eq!(text.parse::<Span>().unwrap_err().to_string(), message);
 }
@@ -76,23 +52,13 @@ fn anything_else_is_refused_with_the_next_step(#[case] text: &str, #[case] messa
 #[case("-7")]
 fn a_bare_number_is_never_guessed_to_be_seconds_or_days(#[case] json: &str) {
     let error = serde_json::from_str::<Span>(json).unwrap_err().to_string();
-    assert!(
-        error.contains(&format!(
-            "the bare number {json} is not accepted: write a duration such as"
-        )),
-        "{error}"
-    );
+    assert!(error.contains(&format!("the bare number {json} is not accepted: write a duration such as")), "{error}");
 }
 
 #[test]
 fn other_json_types_name_what_is_expected() {
-    let error = serde_json::from_str::<Span>("true")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("expected a duration such as \"45 days\" or \"30m\" as a string"),
-        "{error}"
-    );
+    let error = serde_json::from_str::<Span>("true").unwrap_err().to_string();
+    assert!(error.contains("expected a duration such as \"45 days\" or \"30m\" as a string"), "{error}");
 }
 
 #[rstest]
@@ -107,10 +73,7 @@ fn fixed_units_have_an_exact_length(#[case] span: Span, #[case] expected: Durati
 #[test]
 fn months_have_no_fixed_length() {
     let error = Span::new(6, SpanUnit::Month).to_std().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "\"6 months\" has no fixed length: use weeks, days or a smaller unit here"
-    );
+    assert_eq!(error.to_string(), "\"6 months\" has no fixed length: use weeks, days or a smaller unit here");
 }
 
 #[rstest]
@@ -120,9 +83,7 @@ fn months_have_no_fixed_length() {
 #[case("2 years", "2026-01-31T00:00:00+01:00[Europe/Berlin]")]
 #[case("36h", "2024-02-01T12:00:00+01:00[Europe/Berlin]")]
 fn adding_steps_the_calendar_of_the_zone(#[case] span: Span, #[case] expected: &str) {
-    let at = date(2024, 1, 31)
-        .to_zoned(TimeZone::get("Europe/Berlin").unwrap())
-        .unwrap();
+    let at = date(2024, 1, 31).to_zoned(TimeZone::get("Europe/Berlin").unwrap()).unwrap();
     assert_eq!(span.add_to(&at).unwrap().to_string(), expected);
 }
 
@@ -151,17 +112,7 @@ fn the_schema_is_a_described_string_with_a_pattern() {
 
 fn unit() -> impl Strategy<Value = SpanUnit> {
     use SpanUnit::{Day, Hour, Millisecond, Minute, Month, Quarter, Second, Week, Year};
-    prop::sample::select(vec![
-        Millisecond,
-        Second,
-        Minute,
-        Hour,
-        Day,
-        Week,
-        Month,
-        Quarter,
-        Year,
-    ])
+    prop::sample::select(vec![Millisecond, Second, Minute, Hour, Day, Week, Month, Quarter, Year])
 }
 
 proptest! {

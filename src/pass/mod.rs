@@ -1,0 +1,127 @@
+//! How does one pass go? Observe, plan, execute, report: the engine that the controller, the command line and the tests share.
+//!
+//! A kind takes part by implementing [`Policy`]; nothing else of a pass is written twice.
+
+mod fault;
+mod partition_policy;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use jiff::Timestamp;
+
+pub use fault::{blocked, reason};
+pub use partition_policy::Found;
+
+use crate::api::{PolicySettings, Reason};
+use crate::plan::action::{Blocked, ObjectId, Plan};
+use crate::plan::outcome::{ActionResult, Outcome};
+use crate::plan::snapshot::Server;
+use crate::postgres::execute::{self, Budget};
+use crate::postgres::{Fault, Session, server};
+use crate::sql;
+
+/// A kind whose passes work on a database.
+pub trait Policy: Sync + Sized {
+    /// What is observed for one object.
+    type Facts: Send + Sync;
+
+    /// The object's name in plans.
+    fn id(&self) -> ObjectId;
+
+    /// The settings that every policy has.
+    fn settings(&self) -> &PolicySettings;
+
+    /// Observes for all of these objects at once, in a transaction that can only read.
+    fn observe(
+        objects: &[&Self],
+        session: &Session,
+        server: &Server,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Self::Facts>, Fault>> + Send;
+
+    /// What is to be done.
+    fn plan(&self, server: &Server, facts: &Self::Facts, now: Timestamp) -> Plan;
+
+    /// What to say when nothing is to be done.
+    fn settled(&self, facts: &Self::Facts, now: Timestamp) -> String;
+}
+
+/// What a look at the database found.
+#[derive(Clone, Debug)]
+pub struct Look<F> {
+    /// The session.
+    pub server: Server,
+    /// The facts of each object.
+    pub facts: Vec<F>,
+    /// The plan of each object.
+    pub plans: Vec<Plan>,
+}
+
+/// Observes and plans for all of these objects. Reads only, in a READ ONLY transaction.
+///
+/// # Errors
+/// What the server or the connection said.
+pub async fn look<P: Policy>(objects: &[&P], session: &Session, now: Timestamp) -> Result<Look<P::Facts>, Fault> {
+    session.begin_reading().await?;
+    let observed = observe(objects, session, now).await;
+    let ended = if session.is_closed() { Ok(()) } else { session.end_reading().await };
+    let (server, facts) = observed?;
+    ended?;
+    let plans = objects.iter().zip(&facts).map(|(object, facts)| object.plan(&server, facts, now)).collect();
+    Ok(Look { server, facts, plans })
+}
+
+async fn observe<P: Policy>(objects: &[&P], session: &Session, now: Timestamp) -> Result<(Server, Vec<P::Facts>), Fault> {
+    let server = server::observe(session).await?;
+    let facts = P::observe(objects, session, &server, now).await?;
+    Ok((server, facts))
+}
+
+/// Why nothing may be changed on this server, if so.
+pub fn unwritable(server: &Server) -> Option<Blocked> {
+    if server.major() < 14 {
+        let message = format!("the server runs PostgreSQL {}; versions 14 to 18 are supported", server.version);
+        return Some(Blocked::new(Reason::VersionUnsupported, message));
+    }
+    if server.in_recovery {
+        let message = format!(
+            "database {} is on a standby or in recovery: it is read, never written; connect to the primary",
+            server.database
+        );
+        return Some(Blocked::new(Reason::InRecovery, message));
+    }
+    if server.read_only {
+        let message = format!(
+            "sessions of role {} on database {} are read-only (default_transaction_read_only); connect to the primary or change the setting",
+            server.role, server.database
+        );
+        return Some(Blocked::new(Reason::ReadOnly, message));
+    }
+    None
+}
+
+/// Carries out a plan, action by action. What was put off keeps those waiting that lock the same tables, and no others; after a
+/// stale action, a lost connection or another operator nothing more is tried.
+pub async fn execute(session: &Session, plan: &Plan, budget: Budget) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut busy: BTreeSet<String> = BTreeSet::new();
+    for action in &plan.actions {
+        let script = sql::script(action);
+        let tables: Vec<String> = script.locks().into_iter().map(|(_, table)| table).collect();
+        if tables.iter().any(|table| busy.contains(table)) {
+            continue;
+        }
+        let result = execute::carry_out(session, &script, budget).await;
+        let is_last = session.is_closed() || matches!(result, ActionResult::Stale { .. } | ActionResult::OtherOperator);
+        if matches!(result, ActionResult::Deferred { .. }) {
+            busy.extend(tables);
+        }
+        tracing::info!(object = %plan.object, action = %action, result = result.name(), "action");
+        outcome.results.push((action.clone(), result));
+        if is_last {
+            break;
+        }
+    }
+    outcome
+}

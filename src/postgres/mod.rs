@@ -1,0 +1,13 @@
+//! How is PostgreSQL talked to? Connecting, observing the catalog, and executing scripts. Nothing here knows Kubernetes.
+
+pub mod catalog;
+pub mod connect;
+pub mod details;
+pub mod error;
+pub mod execute;
+pub mod lock;
+pub mod server;
+mod tls;
+
+pub use connect::{Session, Target};
+pub use error::Fault;

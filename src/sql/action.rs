@@ -1,0 +1,23 @@
+//! Which script carries out an action?
+
+use super::partition;
+use super::quote::ident;
+use super::script::{Script, Step, Transaction};
+use crate::plan::Action;
+
+/// The script of an action.
+pub fn script(action: &Action) -> Script {
+    match action {
+        Action::CreatePartition(create) => partition::create(create),
+        Action::CreateDefault(create) => partition::create_default(create),
+        Action::RepairPartition(repair) => partition::repair(repair),
+        Action::DropGuard(guard) => partition::drop_guard(guard),
+        Action::CreateExtension(extension) => Script {
+            steps: vec![Step::Transaction(Transaction {
+                as_login: vec![format!("CREATE EXTENSION IF NOT EXISTS {}", ident(&extension.name))],
+                ..Transaction::default()
+            })],
+            undo: None,
+        },
+    }
+}
