@@ -1,5 +1,7 @@
 //! Which partitions must exist before they are needed? PartitionPolicy: one partitioned table and its calendar.
 
+#![allow(clippy::duplicated_attributes, reason = "each printcolumn has a type_ and a json_path of its own")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -1,5 +1,7 @@
 //! How is a database reached? PostgresDatabase: one database on a server that pgreeve does not own.
 
+#![allow(clippy::duplicated_attributes, reason = "each printcolumn has a type_ and a json_path of its own")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

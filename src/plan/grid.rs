@@ -7,6 +7,8 @@
 //!   begin on the last day of shorter months and on the 31st again afterwards.
 //! - Days and longer units begin when the wall clock of the zone first shows that day.
 //! - Hours are elapsed time from the anchor's midnight in the zone; on `timestamp` columns they are hours of the wall clock.
+//! - The future of a zone is what the tz database knows today. When a country changes its rules, partitions made ahead by
+//!   the old ones are no longer aligned; they keep their bounds, and whoever plans must not overlap them.
 //! - `date` and `timestamp` hold wall-clock times, so their bounds do not move with the zone's offset.
 
 use jiff::Timestamp;
@@ -228,6 +230,11 @@ impl Grid {
     pub(super) fn instant_at_start(&self, slot: &Slot) -> Option<i128> {
         let is_instant = !self.key.is_civil() && !self.key.is_integer();
         is_instant.then(|| self.point(slot.index)).flatten()
+    }
+
+    /// What the wall clock of the zone shows at an instant, both in microseconds.
+    pub(super) fn wall_clock(&self, instant: i128) -> Option<i128> {
+        self.zone.wall_clock(instant)
     }
 
     /// Whether the wall clock shows every time once: then 24 hours are never less than a day.

@@ -84,13 +84,13 @@ impl Key {
             (ColumnType::Date | ColumnType::Timestamp | ColumnType::Timestamptz, _) => {
                 "the column tells the time itself; write encoding: Native"
             }
-            (ColumnType::Int2, Encoding::EpochSeconds | Encoding::EpochMilliseconds | Encoding::EpochMicroseconds) => {
+            (ColumnType::Int2, _) => {
                 "it is too small for any time since 1970; write encoding: Native with a plain step as interval, or make it bigint"
             }
             (ColumnType::Int4, Encoding::EpochMilliseconds | Encoding::EpochMicroseconds) => {
                 "it is too small for the present; write encoding: EpochSeconds, or make it bigint"
             }
-            (ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8, _) => {
+            (ColumnType::Int4 | ColumnType::Int8, _) => {
                 "write encoding: Native for a plain step, or EpochSeconds, EpochMilliseconds or EpochMicroseconds for time"
             }
             (ColumnType::Uuid, _) => "write encoding: Uuidv7 if its values are version 7; other versions have no order in time",

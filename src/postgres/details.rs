@@ -93,23 +93,20 @@ async fn rows_within(session: &Session, question: &RowsWithin) -> Result<i64, Fa
     Ok(rows)
 }
 
+/// Adds one row of a query to the properties of its table.
+type Fill = fn(&mut Properties, &Row);
+
 async fn properties(session: &Session, wanted: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Properties>, Fault> {
     let oids: Vec<Oid> = wanted.iter().copied().collect();
     let mut found: BTreeMap<Oid, Properties> = BTreeMap::new();
     for row in session.client().query(TABLES, &[&oids]).await? {
         found.insert(row.get(0), of_table(&row));
     }
-    let each = async |query: &'static str,
-                      fill: fn(&mut Properties, &Row)|
-           -> Result<Vec<(Oid, Row, fn(&mut Properties, &Row))>, Fault> {
-        let rows = session.client().query(query, &[&oids]).await?;
-        Ok(rows.into_iter().map(|row| (row.get(0), row, fill)).collect())
-    };
-    let fills: [(&'static str, fn(&mut Properties, &Row)); 4] =
+    let fills: [(&str, Fill); 4] =
         [(GRANTS, add_grant), (STATISTICS, add_statistics), (INDEXES, add_index), (POLICIES, add_policy)];
     for (query, fill) in fills {
-        for (oid, row, fill) in each(query, fill).await? {
-            if let Some(properties) = found.get_mut(&oid) {
+        for row in session.client().query(query, &[&oids]).await? {
+            if let Some(properties) = found.get_mut(&row.get(0)) {
                 fill(properties, &row);
             }
         }

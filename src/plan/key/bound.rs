@@ -32,7 +32,7 @@ impl Ordinal {
     /// `-infinity` of a date or timestamp.
     pub(super) const NEGATIVE_INFINITY: Self = Self(i128::MIN);
 
-    pub(super) const fn new(value: i128) -> Self {
+    pub(in crate::plan) const fn new(value: i128) -> Self {
         Self(value)
     }
 

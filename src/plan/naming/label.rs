@@ -75,8 +75,12 @@ fn repeated(slot: &Slot, grid: &Grid) -> Option<(i128, i128)> {
     if !is_hourly || grid.has_even_days() {
         return None;
     }
-    let start = grid.instant_at_start(slot)?;
-    let shown = grid.wall_clock_at_start(slot)?.div_euclid(HOUR);
+    let (start, clock) = (grid.instant_at_start(slot)?, grid.wall_clock_at_start(slot)?);
+    if grid.wall_clock(start - LONGEST_FOLD)? <= clock - LONGEST_FOLD {
+        // The clock did not go back lately, as nearly always.
+        return None;
+    }
+    let shown = clock.div_euclid(HOUR);
     std::iter::successors(grid.prev(slot), |slot| grid.prev(slot))
         .take_while(|earlier| grid.instant_at_start(earlier).is_some_and(|at| at > start - LONGEST_FOLD))
         .any(|earlier| grid.wall_clock_at_start(&earlier).is_some_and(|clock| clock.div_euclid(HOUR) == shown))

@@ -41,12 +41,13 @@ pub enum TemplateError {
     #[error("naming \"{0}\" has a brace without its partner: write placeholders as {{table}}")]
     Brace(String),
     /// A control character.
-    #[error("naming \"{0:?}\" has a control character: use letters, digits and underscores")]
+    #[error("naming {0:?} has a control character: use letters, digits and underscores")]
     ControlCharacter(String),
-    /// Too much literal text, or a placeholder twice.
-    #[error(
-        "naming \"{0}\" is too long for a name of {MAX_BYTES} bytes: use at most {MAX_LITERAL_BYTES} bytes of plain text, and each placeholder once"
-    )]
+    /// A placeholder twice: it adds bytes and no information.
+    #[error("naming \"{0}\" has a placeholder twice: use each once")]
+    Repeated(String),
+    /// Too much literal text.
+    #[error("naming \"{0}\" is too long for a name of {MAX_BYTES} bytes: use at most {MAX_LITERAL_BYTES} bytes of plain text")]
     TooLong(String),
     /// A time for an integer key, or the other way round.
     #[error("naming \"{template}\" does not fit an interval of {interval}: {reason}; the default is \"{default}\"")]
@@ -101,7 +102,10 @@ impl Template {
             return Err(TemplateError::ControlCharacter(text.to_owned()));
         }
         let template = Self { parts: parts(text)? };
-        if template.literal_bytes() > MAX_LITERAL_BYTES || template.repeats_a_placeholder() {
+        if template.repeats_a_placeholder() {
+            return Err(TemplateError::Repeated(text.to_owned()));
+        }
+        if template.literal_bytes() > MAX_LITERAL_BYTES {
             return Err(TemplateError::TooLong(text.to_owned()));
         }
         template.check_fields(text, grid)?;
