@@ -61,7 +61,7 @@ pub struct PartitionPolicySpec {
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: String,
     /// A date on which a partition begins. The grid of bounds follows from interval, anchor and time zone alone.
-    /// Without it, 1970-01-01, and for weeks Monday 1970-01-05.
+    /// Without it, 1970-01-01; for weeks Monday 1970-01-05; for hours 2000-01-01.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
     pub anchor: Option<String>,

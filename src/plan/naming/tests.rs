@@ -92,7 +92,7 @@ fn the_second_of_two_equal_hours_shows_its_utc_time() {
 }
 
 /// Intervals and templates that cannot work; `1000` is the step of an integer key.
-const REFUSED: [(&str, &str); 18] = [
+const REFUSED: [(&str, &str); 20] = [
     ("1 month", "{table}_{month}"),
     ("1 month", "{table}_{yyyy}{mm"),
     ("1 month", "{table}_{yyyy}{mm}}"),
@@ -104,6 +104,8 @@ const REFUSED: [(&str, &str); 18] = [
     ("1 month", "{table}_{mm}"),
     ("1 month", "{table}_{yyyy}q{q}"),
     ("1 month", "{table}"),
+    ("2 months", "{table}_{yyyy}q{q}"),
+    ("365 days", "{table}_{yyyy}"),
     ("1 week", "{table}_{yyyy}w{ww}"),
     ("1 day", "{table}_{yyyy}{mm}"),
     ("1 day", "{table}_{iyyy}{mm}{dd}"),
@@ -160,6 +162,17 @@ fn two_long_tables_with_one_beginning_do_not_share_a_name() {
     let long = "x".repeat(61);
     let first = name_at(None, &grid, &format!("{long}_a"), "2024-12-30T13:45Z");
     let second = name_at(None, &grid, &format!("{long}_b"), "2024-12-30T13:45Z");
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_name_with_hardly_any_room_for_its_table_is_still_kept_whole_by_postgresql() {
+    let grid = grid("1 hour", "Europe/Berlin", ColumnType::Timestamptz);
+    let template = Some("slice_in_{schema}_of_{table}_at_{yyyy}_{mm}_{dd}_{hh}_{q}_{iyyy}_w{ww}");
+    let long = "x".repeat(63);
+    let (first, second) =
+        (name_at(template, &grid, &long, "2025-10-26T00:00Z"), name_at(template, &grid, &long, "2025-10-26T01:00Z"));
+    assert!(first.len() <= MAX_BYTES && second.len() <= MAX_BYTES, "{first} {second}");
     assert_ne!(first, second);
 }
 
