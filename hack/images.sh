@@ -64,6 +64,9 @@ ensure_base() {
 
 # --- build and give --------------------------------------------------------------------------------------------------------
 
+# at_most WANTED THERE: a soft and hard limit. Left alone, buildah asks for more than a root without CAP_SYS_RESOURCE may have.
+at_most() { if [[ $2 != unlimited && $2 -lt $1 ]]; then echo "$2:$2"; else echo "$1:$1"; fi; }
+
 # build NAME ARCHIVE DIRECTORY [ARGUMENT...]: the Dockerfile of the directory, as an archive.
 build() {
     local name=$1 archive=$2 context=$3
@@ -75,7 +78,8 @@ build() {
     else
         "$here/tools.sh" cluster
         ensure_base
-        quietly builder bud --isolation chroot --pull-never --layers=false -t "$name" "$@" "$context"
+        quietly builder bud --isolation chroot --pull-never --layers=false \
+            --ulimit "nofile=$(at_most 65536 "$(ulimit -Hn)")" --ulimit "nproc=$(at_most 32768 "$(ulimit -Hu)")" -t "$name" "$@" "$context"
         rm -f "$archive.new"
         quietly builder push "$name" "docker-archive:$archive.new:$name"
         quietly builder rm --all # stages leave their containers behind

@@ -297,7 +297,10 @@ ensure_apiserver() {
 }
 
 ensure_cluster() {
-    require_packages iptables=iptables ip=iproute2 openssl=openssl mmdebstrap=mmdebstrap buildah=buildah
+    require_packages iptables=iptables ip=iproute2 openssl=openssl mmdebstrap=mmdebstrap \
+        buildah=buildah
+    # Newer buildahs look for it before they do anything, even with the host's network.
+    [[ $(codename) == bookworm || -x /usr/lib/podman/netavark ]] || require_packages netavark=netavark
     ensure_apiserver
     ensure kubernetes-node "$(go_key kubernetes)" build_kubernetes kube-controller-manager kube-scheduler kubelet kube-proxy
     ensure coredns "$(go_key coredns)" build_go_tool coredns "" .
