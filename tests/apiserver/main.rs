@@ -1,0 +1,5 @@
+//! Does pgreeve behave on a real API server as its users and their tools expect?
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,247 @@
+//! What happens when a request to Kubernetes is lost, refused or answered with the past? A layer below the client that does it.
+//!
+//! It sits under the client's own retries, numbers every request that changes something, and lets it meet what was planned for
+//! its number. Reads and watches can be made to lie as an API server that lags behind does.
+
+mod answer;
+mod watch;
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ConfigExt};
+use kube::{Client, Config};
+use tower::retry::RetryLayer;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+
+pub use watch::WatchFault;
+
+/// What happens to one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteFault {
+    /// The connection breaks before the request is sent.
+    CutBefore,
+    /// It is carried out; the connection breaks before the answer arrives.
+    CutAfter,
+    /// It is refused with this status, and with this many seconds of `Retry-After`.
+    Refused(u16, Option<u32>),
+    /// It is carried out, and answered with this status all the same, as a 504 may be.
+    Disowned(u16),
+}
+
+/// What happens to reads that are no watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFault {
+    /// Each is answered as the first one of the same path was.
+    Stale,
+    /// They are refused with this status.
+    Refused(u16),
+    /// The connection breaks.
+    Cut,
+}
+
+/// A request that changed something, or would have.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Counted from 1.
+    pub number: usize,
+    /// Method and path.
+    pub what: String,
+    /// Its body.
+    pub body: String,
+    /// What was done to it.
+    pub fault: Option<WriteFault>,
+}
+
+/// The faults of one client, and the log of what it wrote.
+#[derive(Clone, Default)]
+pub struct KubeFaults(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    writes: Vec<Write>,
+    planned: BTreeMap<usize, WriteFault>,
+    reads: Option<(ReadFault, usize)>,
+    first_answers: HashMap<String, Bytes>,
+    watch: Option<(WatchFault, usize)>,
+}
+
+type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+type Answer = Result<Response<ResponseBody>, BoxError>;
+
+impl KubeFaults {
+    /// A client whose every request passes here. It retries by itself as the product's does.
+    pub fn client(&self, config: &Config) -> Client {
+        let https = config.rustls_https_connector().unwrap();
+        let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build::<_, Body>(https);
+        let stack = ServiceBuilder::new()
+            .layer(config.base_uri_layer())
+            .layer(RetryLayer::new(RetryPolicy::server_retry()))
+            .option_layer(config.auth_layer().unwrap())
+            .map_err(BoxError::from)
+            .service(Faulty { inner: http, faults: self.clone() });
+        Client::new(stack, config.default_namespace.clone())
+    }
+
+    /// Everything that was written so far.
+    pub fn writes(&self) -> Vec<Write> {
+        self.lock().writes.clone()
+    }
+
+    /// How many writes there were so far.
+    pub fn count(&self) -> usize {
+        self.lock().writes.len()
+    }
+
+    /// The write with this number will meet this fault.
+    pub fn plan(&self, number: usize, fault: WriteFault) {
+        self.lock().planned.insert(number, fault);
+    }
+
+    /// The next `times` reads will meet this fault. A read that has no past passes and does not count for [`ReadFault::Stale`].
+    pub fn plan_reads(&self, fault: ReadFault, times: usize) {
+        self.lock().reads = Some((fault, times));
+    }
+
+    /// The next `times` events of watches will meet this fault.
+    pub fn plan_watch(&self, fault: WatchFault, times: usize) {
+        self.lock().watch = Some((fault, times));
+    }
+
+    /// Whether every planned fault has been met.
+    pub fn all_met(&self) -> bool {
+        let state = self.lock();
+        state.planned.is_empty() && state.reads.is_none() && state.watch.is_none()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn next_write(&self, what: String, body: &Bytes) -> Option<WriteFault> {
+        let mut state = self.lock();
+        let number = state.writes.len() + 1;
+        let fault = state.planned.remove(&number);
+        state.writes.push(Write { number, what, body: String::from_utf8_lossy(body).into_owned(), fault });
+        fault
+    }
+
+    /// The fault that this read meets, and the past that it is to be told.
+    fn next_read(&self, path: &str) -> Option<(ReadFault, Bytes)> {
+        let mut state = self.lock();
+        let (fault, times) = state.reads?;
+        let past = state.first_answers.get(path).cloned();
+        if fault == ReadFault::Stale && past.is_none() {
+            return None;
+        }
+        state.reads = (times > 1).then_some((fault, times - 1));
+        Some((fault, past.unwrap_or_default()))
+    }
+
+    fn next_event(&self) -> Option<WatchFault> {
+        let mut state = self.lock();
+        let (fault, times) = state.watch?;
+        state.watch = (times > 1).then_some((fault, times - 1));
+        Some(fault)
+    }
+}
+
+#[derive(Clone)]
+struct Faulty<S> {
+    inner: S,
+    faults: KubeFaults,
+}
+
+impl<S, B> Service<Request<Body>> for Faulty<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(())) // `oneshot` waits for it
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (inner, faults) = (self.inner.clone(), self.faults.clone());
+        let send = async move |request| {
+            let response = inner.oneshot(request).await.map_err(Into::into)?;
+            Ok(response.map(|body: B| body.map_err(Into::into).boxed_unsync()))
+        };
+        let query = request.uri().query().unwrap_or_default();
+        let watch = ["watch=true", "watch=1"].iter().any(|flag| query.contains(flag));
+        let reads = [Method::GET, Method::HEAD].contains(request.method()) || is_a_question(request.uri().path());
+        match (reads, watch) {
+            (false, _) => Box::pin(write(faults, request, send)),
+            (true, true) => Box::pin(async move { Ok(send(request).await?.map(|body| watch::distorted(body, faults))) }),
+            (true, false) => Box::pin(read(faults, request, send)),
+        }
+    }
+}
+
+/// Reviews are sent with POST and change nothing.
+fn is_a_question(path: &str) -> bool {
+    path.starts_with("/apis/authorization.k8s.io/") || path.starts_with("/apis/authentication.k8s.io/")
+}
+
+async fn write<F: Future<Output = Answer>>(
+    faults: KubeFaults,
+    request: Request<Body>,
+    send: impl FnOnce(Request<Body>) -> F,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    let body = body.collect_bytes().await?;
+    let fault = faults.next_write(format!("{} {}", head.method, head.uri.path()), &body);
+    let send = send(Request::from_parts(head, Body::from(body)));
+    match fault {
+        None => send.await,
+        Some(WriteFault::CutBefore) => Err(answer::broken()),
+        Some(WriteFault::Refused(status, retry_after)) => Ok(answer::refused(status, retry_after)),
+        Some(WriteFault::CutAfter) => {
+            send.await?.into_body().collect().await?;
+            Err(answer::broken())
+        }
+        Some(WriteFault::Disowned(status)) => {
+            send.await?.into_body().collect().await?;
+            Ok(answer::refused(status, None))
+        }
+    }
+}
+
+async fn read<F: Future<Output = Answer>>(
+    faults: KubeFaults,
+    request: Request<Body>,
+    send: impl FnOnce(Request<Body>) -> F,
+) -> Answer {
+    let path = request.uri().path().to_owned();
+    match faults.next_read(&path) {
+        Some((ReadFault::Cut, _)) => return Err(answer::broken()),
+        Some((ReadFault::Refused(status), _)) => return Ok(answer::refused(status, None)),
+        Some((ReadFault::Stale, past)) => return Ok(answer::json(200, past)),
+        None => {}
+    }
+    let (head, body) = send(request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    if head.status.is_success() {
+        faults.lock().first_answers.entry(path).or_insert_with(|| body.clone());
+    }
+    Ok(Response::from_parts(head, answer::full(body)))
+}
+
+/// Longest that a held-back event waits for the one that is to overtake it.
+const OVERTAKEN_WITHIN: Duration = Duration::from_millis(300);

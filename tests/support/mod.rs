@@ -1,0 +1,44 @@
+//! What do the integration tests stand on? Real servers, and faults between them and the code under test.
+//!
+//! - [`postgres`] starts PostgreSQL 14 to 18, one server a major and test binary, one database a test.
+//! - [`apiserver`] starts etcd and kube-apiserver, one pair a test binary, one namespace a test.
+//! - [`pgproxy`] and [`kubefault`] stand before them, number every side effect, and break what they are told to break.
+//!
+//! A test binary takes this in with `#[path = "../support/mod.rs"] mod support;`. The programs come from `hack/tools.sh`.
+#![allow(dead_code, reason = "each test binary uses another part of it")]
+
+pub mod apiserver;
+pub mod kubefault;
+pub mod pgproxy;
+pub mod postgres;
+pub mod process;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Where `hack/tools.sh` puts the programs.
+pub fn cache() -> PathBuf {
+    std::env::var_os("PGREEVE_CACHE").map_or_else(|| "/var/cache/pgreeve".into(), PathBuf::from)
+}
+
+/// A name that no other test of this process uses: `prefix_1`, `prefix_2`, ...
+pub fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Asks until the answer is there.
+///
+/// # Panics
+/// After `limit`, with what was waited for.
+pub async fn eventually<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let give_up = tokio::time::Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < give_up, "{what}: not so after {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
