@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test binary uses another part of it")]
 
 pub mod apiserver;
+pub mod bad_input;
 pub mod kubefault;
 pub mod pgproxy;
 pub mod postgres;

@@ -1,0 +1,63 @@
+//! Is every wrong value refused by the API server, with a message that says which and why?
+
+use std::collections::BTreeSet;
+
+use kube::Client;
+use kube::core::Status;
+use serde_json::Value;
+
+use crate::support::apiserver::apiserver;
+use crate::support::bad_input::{By, bases, cases, fields};
+
+/// What the API server says to this object as kubectl would send it; nothing is stored.
+async fn verdict(client: &Client, namespace: &str, object: &Value) -> Result<(), Status> {
+    let kind = object["kind"].as_str().unwrap();
+    let crd = pgreeve::api::crds().into_iter().find(|crd| crd.spec.names.kind == kind).unwrap();
+    let path = format!("/apis/pgreeve.dev/v1alpha1/namespaces/{namespace}/{}", crd.spec.names.plural);
+    let request = http::Request::post(format!("{path}?dryRun=All&fieldValidation=Strict"))
+        .header("Content-Type", "application/json")
+        .body(serde_json::to_vec(object).unwrap())
+        .unwrap();
+    match client.request::<Value>(request).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) => Err(*status),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_case_is_refused_with_a_message_that_names_the_field() {
+    let client = apiserver().admin().await;
+    let namespace = apiserver().namespace(&client).await;
+    for base in bases() {
+        verdict(&client, &namespace, &base).await.unwrap();
+    }
+    let mut wrong = Vec::new();
+    for case in cases() {
+        match (case.by, verdict(&client, &namespace, &case.object).await) {
+            (By::Server, Err(status)) if case.says.iter().all(|fragment| status.message.contains(fragment)) => {}
+            (By::Meaning, Ok(())) => {}
+            (by, verdict) => {
+                wrong.push(format!("{} is for {by:?} to refuse with {:?}; the answer: {verdict:?}", case.field, case.says))
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_field_of_every_kind_has_a_wrong_value() {
+    for crd in pgreeve::api::crds() {
+        let kind = &crd.spec.names.kind;
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let tried: BTreeSet<String> =
+            cases().into_iter().filter(|case| case.object["kind"] == **kind).map(|case| without_indexes(&case.field)).collect();
+        let missing: Vec<String> =
+            fields(&schema["openAPIV3Schema"]).into_iter().filter(|field| !tried.contains(field)).collect();
+        assert!(missing.is_empty(), "tests/bad-input has no case for these fields of {kind}: {missing:?}");
+    }
+}
+
+fn without_indexes(field: &str) -> String {
+    field.chars().filter(|c| !c.is_ascii_digit() || !field.contains('[')).collect()
+}
