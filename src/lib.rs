@@ -10,8 +10,22 @@
 
 pub mod api;
 #[cfg(feature = "io")]
+pub mod clock;
+#[cfg(feature = "io")]
+pub mod cluster;
+#[cfg(feature = "io")]
+pub mod controller;
+#[cfg(feature = "io")]
+pub mod leader;
+#[cfg(feature = "io")]
+pub mod metrics;
+#[cfg(feature = "io")]
 pub mod pass;
 pub mod plan;
 #[cfg(feature = "io")]
 pub mod postgres;
+#[cfg(feature = "io")]
+pub mod serve;
 pub mod sql;
+#[cfg(feature = "io")]
+pub mod telemetry;

@@ -5,6 +5,8 @@
 
 pub mod action;
 mod civil;
+pub mod connection;
+pub mod database;
 pub mod fingerprint;
 pub mod gate;
 pub mod grid;

@@ -177,3 +177,12 @@ fn add_policy(properties: &mut Properties, row: &Row) {
     }
     properties.policies.insert(row.get(1), definition);
 }
+
+/// The extensions that the server offers, with the version where one is installed.
+///
+/// # Errors
+/// What the server or the connection said.
+pub async fn extensions(session: &Session) -> Result<BTreeMap<String, Option<String>>, Fault> {
+    let query = "SELECT name::pg_catalog.text, installed_version FROM pg_catalog.pg_available_extensions";
+    Ok(session.client().query(query, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
+}

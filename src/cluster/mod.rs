@@ -1,0 +1,7 @@
+//! How is Kubernetes talked to? Objects read by name, Secrets read by name, statuses applied, events published.
+//!
+//! Nothing here knows PostgreSQL.
+
+pub mod events;
+pub mod objects;
+pub mod secrets;

@@ -1,0 +1,101 @@
+//! How is an object read, and its status written?
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::core::{GroupVersionKind, TypeMeta};
+use kube::discovery::ApiResource;
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::api::Reason;
+use crate::plan::action::Blocked;
+
+/// An object as the API server has it, and as our types read it.
+#[derive(Clone, Debug)]
+pub struct Fetched<K> {
+    /// Everything, untyped; the status in it is compared with the new one.
+    pub raw: DynamicObject,
+    /// The typed object, or why our types cannot read it: it was written under another schema.
+    pub typed: Result<K, String>,
+}
+
+/// The object of this name; `None` if it is gone. A read from the API server itself, so that no cache can be stale.
+///
+/// # Errors
+/// What the API server or the connection said.
+pub async fn fetch<K>(client: &Client, namespace: &str, name: &str) -> kube::Result<Option<Fetched<K>>>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let resource = ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
+        &K::plural(&()),
+    );
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let Some(raw) = api.get_opt(name).await? else { return Ok(None) };
+    let typed = typed(&raw);
+    Ok(Some(Fetched { raw, typed }))
+}
+
+fn typed<K: DeserializeOwned>(raw: &DynamicObject) -> Result<K, String> {
+    let mut value = serde_json::to_value(raw).map_err(|error| error.to_string())?;
+    match serde_json::from_value(value.clone()) {
+        Ok(object) => Ok(object),
+        Err(_) => {
+            // An unreadable status is no reason to stop: it is written anew.
+            if let Some(object) = value.as_object_mut() {
+                object.remove("status");
+            }
+            serde_json::from_value(value).map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// Applies a status, if it differs from the one that the object has. Returns whether it was written.
+///
+/// # Errors
+/// What the API server or the connection said.
+pub async fn apply_status<K>(client: &Client, raw: &DynamicObject, manager: &str, status: &Value) -> kube::Result<bool>
+where
+    K: Resource<DynamicType = ()>,
+{
+    if raw.data.get("status").is_some_and(|found| same(found, status)) {
+        return Ok(false);
+    }
+    let resource = ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
+        &K::plural(&()),
+    );
+    let namespace = raw.namespace().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+    let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
+    let patch = json!({
+        "apiVersion": types.api_version,
+        "kind": types.kind,
+        // The UID makes sure that a status never lands on a namesake that was created meanwhile.
+        "metadata": { "name": raw.name_any(), "uid": raw.metadata.uid },
+        "status": status,
+    });
+    api.patch_status(&raw.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await?;
+    Ok(true)
+}
+
+/// Equal, a missing field counting as null.
+fn same(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            let keys = found.keys().chain(wanted.keys());
+            let get = |map: &serde_json::Map<String, Value>, key: &str| map.get(key).cloned().unwrap_or(Value::Null);
+            keys.into_iter().all(|key| same(&get(found, key), &get(wanted, key)))
+        }
+        (Value::Array(found), Value::Array(wanted)) => {
+            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| same(found, wanted))
+        }
+        _ => found == wanted,
+    }
+}
+
+/// The refusal that an error of the API server amounts to.
+pub fn unavailable(what: &str, error: &kube::Error) -> Blocked {
+    Blocked::new(Reason::KubernetesUnavailable, format!("{what}: {error}"))
+}

@@ -1,0 +1,225 @@
+//! How does a watch become passes? The one driver of all kinds.
+//!
+//! Only metadata is watched and kept: a pass reads its object from the API server, so no cache can be stale, one malformed object
+//! cannot stop the watch, and ten thousand policies fit in a few megabytes.
+
+use std::collections::hash_map::DefaultHasher;
+use std::convert::Infallible;
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::DynamicObject;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{Predicate, WatchStreamExt as _, predicates, watcher};
+use kube::{Api, Resource as _, ResourceExt as _};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::kind::{Kind, Report};
+use super::{Context, Nudge};
+use crate::api::condition::{READY, find};
+use crate::api::{APPROVE_ANNOTATION, REQUESTED_AT_ANNOTATION, Reason};
+use crate::cluster::objects::{self, Fetched};
+use crate::metrics::{KindLabel, ObjectLabels, PassLabels};
+use crate::plan::action::Blocked;
+
+/// Hands nudges on to the controllers that they are for.
+#[derive(Clone, Default)]
+pub(crate) struct Router(Arc<Mutex<Vec<(&'static str, Option<String>, mpsc::UnboundedSender<Nudge>)>>>);
+
+impl Router {
+    fn listen(&self, kind: &'static str, namespace: Option<String>) -> mpsc::UnboundedReceiver<Nudge> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((kind, namespace, sender));
+        receiver
+    }
+
+    /// Hands on until `stop`.
+    pub async fn route(&self, mut nudges: mpsc::UnboundedReceiver<Nudge>, stop: CancellationToken) {
+        while let Some(Some(nudge)) = stop.run_until_cancelled(nudges.recv()).await {
+            for (kind, namespace, listener) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                if *kind == nudge.kind && namespace.as_ref().is_none_or(|namespace| *namespace == nudge.namespace) {
+                    // A controller that has ended needs no nudge.
+                    drop(listener.send(nudge.clone()));
+                }
+            }
+        }
+    }
+}
+
+struct Drive<K> {
+    kind: Arc<K>,
+    context: Context,
+    backoff: Backoff,
+}
+
+/// Runs one kind in one namespace, or in all, until `stop`.
+pub(crate) fn drive<K: Kind>(
+    kind: Arc<K>,
+    context: Context,
+    namespace: Option<String>,
+    router: &Router,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    type Meta<K> = PartialObjectMeta<<K as Kind>::Object>;
+    let api: Api<Meta<K>> = match &namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    };
+    let nudges = router.listen(K::NAME, namespace);
+    let nudges = futures::stream::unfold(nudges, async |mut nudges| {
+        let nudge = nudges.recv().await?;
+        Some((ObjectRef::<Meta<K>>::new(&nudge.name).within(&nudge.namespace), nudges))
+    });
+    let config = ControllerConfig::default().concurrency(context.config.concurrency);
+    let drive = Arc::new(Drive { kind, context, backoff: Backoff::default() });
+    let (reader, writer) = reflector::store();
+    let gone = drive.clone();
+    let touched = watcher(api, watcher::Config::default().page_size(100))
+        .default_backoff()
+        .modify(strip)
+        .inspect(move |event| {
+            if let Ok(watcher::Event::Delete(meta)) = event {
+                gone.forget(meta);
+            }
+        })
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(predicates::generation.combine(our_annotations), Default::default());
+    Controller::for_stream(touched, reader)
+        .with_config(config)
+        .reconcile_on(nudges)
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(reconcile::<K>, |_, never, _| match *never {}, drive)
+        .for_each(async |result| {
+            if let Err(error) = result {
+                tracing::debug!(%error, kind = K::NAME, "watch");
+            }
+        })
+}
+
+/// Keeps what the driver looks at: everything else of an object is read when it is needed.
+fn strip<K>(meta: &mut PartialObjectMeta<K>) {
+    meta.metadata.managed_fields = None;
+    meta.metadata.labels = None;
+    meta.metadata.finalizers = None;
+    meta.metadata.owner_references = None;
+    if let Some(annotations) = &mut meta.metadata.annotations {
+        annotations.retain(|name, _| name == APPROVE_ANNOTATION || name == REQUESTED_AT_ANNOTATION);
+    }
+}
+
+fn our_annotations<K: kube::Resource>(object: &K) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    for name in [APPROVE_ANNOTATION, REQUESTED_AT_ANNOTATION] {
+        object.annotations().get(name).hash(&mut hasher);
+    }
+    Some(hasher.finish())
+}
+
+async fn reconcile<K: Kind>(meta: Arc<PartialObjectMeta<K::Object>>, drive: Arc<Drive<K>>) -> Result<Action, Infallible> {
+    let (namespace, name) = (meta.namespace().unwrap_or_default(), meta.name_any());
+    let key = format!("{namespace}/{name}");
+    let config = &drive.context.config;
+    let begun = Instant::now();
+    let outcome = drive.pass(&namespace, &name).await;
+    let (state, due) = match outcome {
+        Ok(None) => return Ok(Action::await_change()),
+        Ok(Some(report)) => (report.state, report.due),
+        Err(blocked) => {
+            tracing::warn!(kind = K::NAME, object = %key, error = %blocked.message, "pass");
+            let message = blocked.message;
+            (crate::plan::status::State { ready: false, reason: blocked.reason, message, drifted: false }, None)
+        }
+    };
+    let metrics = &drive.context.metrics;
+    metrics.duration.get_or_create(&KindLabel { kind: K::NAME.into() }).observe(begun.elapsed().as_secs_f64());
+    metrics.passes.get_or_create(&PassLabels { kind: K::NAME.into(), reason: state.reason.as_str().into() }).inc();
+    let delay = drive.backoff.next(&key, &state, due, config.clock.now(), config);
+    tracing::debug!(kind = K::NAME, object = %key, reason = %state.reason, ?delay, "pass");
+    Ok(Action::requeue(delay))
+}
+
+impl<K: Kind> Drive<K> {
+    /// One pass: read, decide and do, write the status where it differs, tell transitions. `None` if the object is gone.
+    async fn pass(&self, namespace: &str, name: &str) -> Result<Option<Report>, Blocked> {
+        let client = &self.context.client;
+        let unavailable = |error| objects::unavailable(&format!("{} {namespace}/{name}", K::NAME), &error);
+        let fetched = objects::fetch::<K::Object>(client, namespace, name).await.map_err(unavailable)?;
+        let Some(Fetched { raw, typed }) = fetched.filter(|found| found.raw.metadata.deletion_timestamp.is_none()) else {
+            return Ok(None);
+        };
+        let before = raw.data.get("status").cloned().unwrap_or(Value::Null);
+        let report = match typed {
+            Ok(object) => {
+                let requested = object.annotations().get(REQUESTED_AT_ANNOTATION).cloned();
+                self.kind.pass(&object, requested.as_deref()).await
+            }
+            Err(error) => {
+                let message =
+                    format!("{} {namespace}/{name} cannot be read: {error}; correct the field and apply it again", K::NAME);
+                self.kind.unreadable(&before, raw.metadata.generation, &Blocked::new(Reason::InvalidSpec, message))
+            }
+        };
+        self.measure(namespace, name, &report);
+        let written = objects::apply_status::<K::Object>(client, &raw, K::FIELD_MANAGER, &report.status).await;
+        match written {
+            Ok(is_written) => tracing::debug!(kind = K::NAME, namespace, name, is_written, "status"),
+            // Deleted meanwhile, or replaced by a namesake: its own event brings its own pass.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(None),
+            Err(error) => return Err(unavailable(error)),
+        }
+        self.tell(&raw, &before, &report).await;
+        Ok(Some(report))
+    }
+
+    fn measure(&self, namespace: &str, name: &str, report: &Report) {
+        let metrics = &self.context.metrics;
+        let labels = ObjectLabels { kind: K::NAME.into(), namespace: namespace.into(), name: name.into() };
+        metrics.set_ready(&labels, report.state.ready, report.state.reason.as_str());
+        metrics.pending.get_or_create(&labels).set(i64::try_from(report.pending).unwrap_or(i64::MAX));
+    }
+
+    /// Events: what was carried out, and a readiness that is another than before.
+    async fn tell(&self, raw: &DynamicObject, before: &Value, report: &Report) {
+        let regarding = regarding::<K>(raw);
+        if let Some((reason, message)) = &report.applied {
+            self.context.events.publish(&regarding, *reason, false, message).await;
+        }
+        let conditions = before.get("conditions").cloned().and_then(|found| serde_json::from_value(found).ok());
+        let conditions: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> = conditions.unwrap_or_default();
+        let is_same = find(&conditions, READY).is_some_and(|former| {
+            former.reason == report.state.reason.as_str() && (former.status == "True") == report.state.ready
+        });
+        if !is_same {
+            self.context.events.publish(&regarding, report.state.reason, !report.state.ready, &report.state.message).await;
+        }
+    }
+
+    fn forget(&self, meta: &PartialObjectMeta<K::Object>) {
+        let (namespace, name) = (meta.namespace().unwrap_or_default(), meta.name_any());
+        self.backoff.forget(&format!("{namespace}/{name}"));
+        self.context.metrics.forget(&ObjectLabels { kind: K::NAME.into(), namespace: namespace.clone(), name: name.clone() });
+        self.kind.forget(&namespace, &name);
+    }
+}
+
+/// The object that an event is about.
+fn regarding<K: Kind>(raw: &DynamicObject) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::Object::api_version(&()).into_owned()),
+        kind: Some(K::Object::kind(&()).into_owned()),
+        namespace: raw.metadata.namespace.clone(),
+        name: raw.metadata.name.clone(),
+        uid: raw.metadata.uid.clone(),
+        resource_version: raw.metadata.resource_version.clone(),
+        field_path: None,
+    }
+}

@@ -1,0 +1,54 @@
+//! What must a kind say about itself, so that the driver can run it?
+
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+use kube::Resource;
+use kube::core::NamespaceResourceScope;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::api::Reason;
+use crate::plan::action::Blocked;
+use crate::plan::status::State;
+
+/// A kind that the driver runs.
+pub(crate) trait Kind: Send + Sync + 'static {
+    /// The custom resource.
+    type Object: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + DeserializeOwned
+        + Clone
+        + Debug
+        + Send
+        + Sync
+        + 'static;
+
+    /// Its name, such as `PartitionPolicy`.
+    const NAME: &'static str;
+    /// The field manager of its status.
+    const FIELD_MANAGER: &'static str;
+
+    /// One pass over one object. `requested` is a request for a pass that this one answers.
+    fn pass(&self, object: &Self::Object, requested: Option<&str>) -> impl Future<Output = Report> + Send;
+
+    /// The status of an object whose spec our types cannot read.
+    fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report;
+
+    /// Forgets an object that is gone.
+    fn forget(&self, namespace: &str, name: &str);
+}
+
+/// What a pass came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    /// The whole status.
+    pub status: Value,
+    /// What it amounts to.
+    pub state: State,
+    /// What was carried out, for an event.
+    pub applied: Option<(Reason, String)>,
+    /// When the clock next asks for a pass.
+    pub due: Option<Timestamp>,
+    /// How many changes are left to do.
+    pub pending: usize,
+}

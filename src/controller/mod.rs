@@ -1,0 +1,155 @@
+//! How are declarations kept true? One generic driver for every kind; a kind is one thin file.
+
+mod backoff;
+mod databases;
+mod driver;
+mod kind;
+mod partition_policy;
+mod policy;
+mod postgres_database;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::cluster::events::Events;
+use crate::metrics::Metrics;
+use databases::Databases;
+
+/// How the controllers run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Namespaces to work in; empty for all.
+    pub namespaces: Vec<String>,
+    /// How often a settled object is looked at again.
+    pub resync: Duration,
+    /// First delay after a failure; it doubles with each further one.
+    pub backoff_min: Duration,
+    /// Longest delay after a failure.
+    pub backoff_max: Duration,
+    /// Most passes at a time, for each kind.
+    pub concurrency: u16,
+    /// Tells several operators apart in events.
+    pub identity: String,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            namespaces: vec![],
+            resync: Duration::from_secs(600),
+            backoff_min: Duration::from_secs(2),
+            backoff_max: Duration::from_secs(300),
+            concurrency: 4,
+            identity: "pgreeve".into(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// What the controllers tell the outside.
+#[derive(Clone, Debug, Default)]
+pub struct Telltales {
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Set once the controllers run.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// What every kind works with.
+#[derive(Clone)]
+pub(crate) struct Context {
+    client: Client,
+    config: Config,
+    metrics: Arc<Metrics>,
+    events: Events,
+    databases: Databases,
+    nudges: mpsc::UnboundedSender<Nudge>,
+}
+
+/// A wish that an object be looked at now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nudge {
+    /// Kind of the object.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Runs the controllers of all kinds until `shutdown` is done. Passes that have begun then end by themselves.
+///
+/// # Errors
+/// None of the objects' own failures: those are in their statuses.
+pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    run_with(client, config, Telltales::default(), shutdown).await
+}
+
+/// The same, telling the outside how it goes.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_with(
+    client: Client,
+    config: Config,
+    telltales: Telltales,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let (nudges, wishes) = mpsc::unbounded_channel();
+    let context = Context {
+        events: Events::new(client.clone(), &config.identity),
+        databases: Databases::new(client.clone()),
+        client,
+        config,
+        metrics: telltales.metrics,
+        nudges,
+    };
+    let namespaces = if context.config.namespaces.is_empty() {
+        vec![None]
+    } else {
+        context.config.namespaces.iter().cloned().map(Some).collect()
+    };
+    let router = driver::Router::default();
+    let mut controllers: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for namespace in namespaces {
+        controllers.push(Box::pin(driver::drive(
+            Arc::new(postgres_database::Kind::new(context.clone())),
+            context.clone(),
+            namespace.clone(),
+            &router,
+            stop.clone(),
+        )));
+        controllers.push(Box::pin(driver::drive(
+            Arc::new(partition_policy::kind(context.clone())),
+            context.clone(),
+            namespace,
+            &router,
+            stop.clone(),
+        )));
+    }
+    let sweeper = context.databases.clone().sweep(stop.clone());
+    telltales.ready.store(true, Ordering::Relaxed);
+    let guard = stop.clone().drop_guard();
+    let all = async {
+        tokio::join!(futures::future::join_all(controllers), sweeper, router.route(wishes, stop.clone()));
+    };
+    tokio::pin!(all, shutdown);
+    tokio::select! {
+        () = &mut all => {}
+        () = &mut shutdown => {
+            drop(guard);
+            all.await;
+        }
+    }
+    Ok(())
+}

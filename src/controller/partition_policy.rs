@@ -1,0 +1,69 @@
+//! What is particular to PartitionPolicy in the operator? Its status and its metrics.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use serde_json::Value;
+
+use super::Context;
+use super::policy::{PolicyKind, Reporting};
+use crate::api::{PartitionPolicy, PartitionPolicyStatus, PolicyStatus};
+use crate::metrics::{Metrics, TableLabels};
+use crate::pass::Found;
+
+/// The kind, for the driver.
+pub(crate) fn kind(context: Context) -> PolicyKind<PartitionPolicy> {
+    PolicyKind::new(context)
+}
+
+impl Reporting for PartitionPolicy {
+    const NAME: &'static str = "PartitionPolicy";
+    const FIELD_MANAGER: &'static str = "pgreeve-partitionpolicy";
+    type Series = TableLabels;
+
+    fn common(&self) -> PolicyStatus {
+        self.status.clone().unwrap_or_default().policy
+    }
+
+    fn status(&self, policy: PolicyStatus, facts: Option<&Found>, now: Timestamp) -> Value {
+        let Some(coverage) = facts.and_then(|found| found.coverage.as_ref()) else {
+            // What was true at the last look is kept: the conditions say that this one saw nothing.
+            let previous = self.status.clone().unwrap_or_default();
+            return serde_json::to_value(PartitionPolicyStatus { policy, ..previous }).unwrap_or_default();
+        };
+        let status = PartitionPolicyStatus {
+            policy,
+            partitions: Some(coverage.counts.clone()),
+            covered_until: coverage.until.map(Time),
+            coverage_seconds: coverage.rounded_seconds(now),
+            default_rows: coverage.default_rows,
+        };
+        serde_json::to_value(status).unwrap_or_default()
+    }
+
+    fn series(&self) -> TableLabels {
+        TableLabels {
+            namespace: self.namespace().unwrap_or_default(),
+            database: self.spec.policy.database_ref.name.clone(),
+            policy: self.name_any(),
+            table: self.spec.table.to_string(),
+        }
+    }
+
+    fn measure(metrics: &Metrics, series: &TableLabels, facts: &Found, now: Timestamp) {
+        let Some(coverage) = &facts.coverage else { return Self::unmeasure(metrics, series) };
+        metrics.partitions.get_or_create(series).set(coverage.counts.count.into());
+        metrics.unmanaged.get_or_create(series).set(coverage.counts.unmanaged.into());
+        if let Some(seconds) = coverage.seconds(now) {
+            metrics.horizon.get_or_create(series).set(seconds);
+        }
+        match coverage.default_rows {
+            Some(rows) => drop(metrics.default_rows.get_or_create(series).set(rows)),
+            None => drop(metrics.default_rows.remove(series)),
+        }
+    }
+
+    fn unmeasure(metrics: &Metrics, series: &TableLabels) {
+        metrics.forget_table(series);
+    }
+}

@@ -1,0 +1,174 @@
+//! What does a pass of PostgresDatabase do? Connect, look who and where we are, check what its policies need, create extensions.
+
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+use serde_json::Value;
+
+use super::databases::{Lease, budget};
+use super::kind::{self, Report};
+use super::{Context, Nudge};
+use crate::api::condition::{READY, find};
+use crate::api::{PartitionPolicy, PostgresDatabase, PostgresDatabaseStatus, Reason};
+use crate::cluster::objects;
+use crate::metrics::DatabaseLabels;
+use crate::pass;
+use crate::plan::action::Blocked;
+use crate::plan::database::{self, Finding, Sight};
+use crate::postgres::{Session, details, server};
+
+/// The kind, for the driver.
+pub(crate) struct Kind {
+    context: Context,
+}
+
+impl Kind {
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    async fn work(&self, object: &PostgresDatabase, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        budget(object)?;
+        let databases = &self.context.databases;
+        // Anew each time: this pass is the one that notices a changed Secret, host or certificate.
+        databases.forget(&namespace, &name);
+        let target = databases.target(object, &namespace, &name).await?;
+        let mut lease = databases.acquire(&namespace, &name).await?;
+        let what = format!("PostgresDatabase {name} ({target})");
+        let found = self.look(&what, &lease, policies).await;
+        if found.is_err() {
+            lease.discard();
+        }
+        let mut sight = found?;
+        let fault = |fault| pass::blocked(&what, &fault);
+        sight.server.transaction_pooling = server::pools_transactions(lease.session()?, &target).await.map_err(fault)?;
+        sight.server.system_identifier = server::system_identifier(lease.session()?).await;
+        if let Some(refused) = pass::unwritable(&sight.server) {
+            return Ok(Sight { refused: Some(refused), ..sight });
+        }
+        self.extend(object, &lease, &mut sight).await?;
+        Ok(sight)
+    }
+
+    async fn look(&self, what: &str, lease: &Lease, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
+        let references: Vec<&PartitionPolicy> = policies.iter().collect();
+        let now = self.context.config.clock.now();
+        let looked = pass::look(&references, lease.session()?, now).await.map_err(|fault| pass::blocked(what, &fault))?;
+        let lacking = looked.plans.into_iter().flat_map(|plan| plan.blocked).filter(|b| b.reason == Reason::MissingPrivilege);
+        Ok(Sight { server: looked.server, policies: policies.len(), lacking: lacking.collect(), refused: None, created: vec![] })
+    }
+
+    /// Creates the extensions that lack, as the admin where there is one.
+    async fn extend(&self, object: &PostgresDatabase, lease: &Lease, sight: &mut Sight) -> Result<(), Blocked> {
+        if object.spec.extensions.is_empty() {
+            return Ok(());
+        }
+        let name = object.name_any();
+        let fault = |fault| pass::blocked(&format!("PostgresDatabase {name}: extensions"), &fault);
+        let installed = details::extensions(lease.session()?).await.map_err(fault)?;
+        let plan = database::plan(object, &installed);
+        sight.lacking.extend(plan.blocked.iter().cloned());
+        if plan.actions.is_empty() {
+            return Ok(());
+        }
+        let admin = match &object.spec.admin_secret_ref {
+            None => None,
+            Some(secret) => {
+                let namespace = object.namespace().unwrap_or_default();
+                let target = self.context.databases.admin_target(object, &namespace, &name, secret).await?;
+                Some(Session::open(&target).await.map_err(fault)?)
+            }
+        };
+        let session = match &admin {
+            Some(session) => session,
+            None => lease.session()?,
+        };
+        let _worker = lease.worker().await;
+        let outcome = pass::execute(session, &plan, lease.budget).await;
+        match outcome.first_problem() {
+            Some((action, result)) => {
+                let (reason, message) = crate::plan::status::problem(action, result);
+                sight.refused =
+                    Some(Blocked::new(reason, format!("{message}; spec.adminSecretRef may name a role that is allowed to")));
+            }
+            None => sight.created = plan.actions.iter().map(|action| action.subject().to_owned()).collect(),
+        }
+        Ok(())
+    }
+
+    async fn policies(&self, object: &PostgresDatabase) -> Result<Vec<PartitionPolicy>, Blocked> {
+        let api: Api<PartitionPolicy> = Api::namespaced(self.context.client.clone(), &object.namespace().unwrap_or_default());
+        let wanted = ListParams::default().fields(&format!("spec.databaseRef.name={}", object.name_any()));
+        let found = api.list(&wanted).await.map_err(|error| objects::unavailable("PartitionPolicies", &error))?;
+        Ok(found.items)
+    }
+
+    /// Policies that waited for this database need not wait for their backoff.
+    fn nudge(&self, policies: &[PartitionPolicy]) {
+        for policy in policies {
+            let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+            // Without a listener the operator is stopping.
+            drop(self.context.nudges.send(Nudge { kind: "PartitionPolicy", namespace, name }));
+        }
+    }
+}
+
+impl kind::Kind for Kind {
+    type Object = PostgresDatabase;
+    const NAME: &'static str = "PostgresDatabase";
+    const FIELD_MANAGER: &'static str = "pgreeve-postgresdatabase";
+
+    async fn pass(&self, object: &PostgresDatabase, requested: Option<&str>) -> Report {
+        let now = self.context.config.clock.now();
+        let previous = object.status.clone().unwrap_or_default();
+        let policies = if object.spec.suspend { Ok(vec![]) } else { self.policies(object).await };
+        let seen = match &policies {
+            Ok(policies) if !object.spec.suspend => self.work(object, policies).await,
+            Ok(_) => Err(Blocked::new(Reason::Suspended, "suspended")),
+            Err(blocked) => Err(blocked.clone()),
+        };
+        let finding = match &seen {
+            _ if object.spec.suspend => Finding::Suspended,
+            Ok(sight) => Finding::Seen(sight),
+            Err(blocked) => Finding::Refused(blocked),
+        };
+        let labels = labels(&object.namespace().unwrap_or_default(), &object.name_any());
+        self.context.metrics.database_up.get_or_create(&labels).set(seen.is_ok().into());
+        let state = database::state(&finding);
+        let was_ready = find(&previous.conditions, READY).is_some_and(|ready| ready.status == "True");
+        if state.ready && !was_ready {
+            self.nudge(policies.as_deref().unwrap_or_default());
+        }
+        let status = database::report(&previous, object.metadata.generation, requested, &finding, now);
+        let created = seen.as_ref().ok().filter(|sight| !sight.created.is_empty());
+        Report {
+            applied: created.map(|sight| (Reason::Applied, format!("create extension {}", sight.created.join(", ")))),
+            status: serde_json::to_value(status).unwrap_or_default(),
+            state,
+            due: None,
+            pending: 0,
+        }
+    }
+
+    fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report {
+        let previous: PostgresDatabaseStatus = serde_json::from_value(previous.clone()).unwrap_or_default();
+        let finding = Finding::Refused(blocked);
+        let status = database::report(&previous, generation, None, &finding, self.context.config.clock.now());
+        Report {
+            state: database::state(&finding),
+            status: serde_json::to_value(status).unwrap_or_default(),
+            applied: None,
+            due: None,
+            pending: 0,
+        }
+    }
+
+    fn forget(&self, namespace: &str, name: &str) {
+        self.context.databases.forget(namespace, name);
+        self.context.metrics.database_up.remove(&labels(namespace, name));
+    }
+}
+
+fn labels(namespace: &str, name: &str) -> DatabaseLabels {
+    DatabaseLabels { namespace: namespace.to_owned(), name: name.to_owned() }
+}

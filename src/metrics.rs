@@ -1,0 +1,183 @@
+//! What can be watched? Prometheus metrics with bounded labels, each declared once.
+
+use std::sync::Mutex;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Labels of a table that a policy keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TableLabels {
+    /// Namespace of the policy.
+    pub namespace: String,
+    /// Its PostgresDatabase.
+    pub database: String,
+    /// The policy.
+    pub policy: String,
+    /// The table, with its schema.
+    pub table: String,
+}
+
+/// Labels of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ObjectLabels {
+    /// Kind.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// Labels of an object's readiness.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReadyLabels {
+    /// Kind.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Reason of its condition Ready.
+    pub reason: String,
+}
+
+/// Labels of passes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PassLabels {
+    /// Kind.
+    pub kind: String,
+    /// What the pass came to.
+    pub reason: String,
+}
+
+/// Label of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabel {
+    /// Kind.
+    pub kind: String,
+}
+
+/// Labels of actions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ActionLabels {
+    /// Its verb.
+    pub action: String,
+    /// What became of it.
+    pub result: String,
+}
+
+/// Labels of a database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DatabaseLabels {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the PostgresDatabase.
+    pub name: String,
+}
+
+/// Passes take a few milliseconds to connect and read; lock ladders end after two seconds by default.
+const SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+macro_rules! metrics {
+    ($($field:ident: $type:ty = $make:expr, $name:literal, $help:literal;)*) => {
+        /// Every metric.
+        #[expect(missing_docs, reason = "the help text is the documentation")]
+        #[derive(Debug)]
+        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_labels: Mutex<std::collections::HashMap<ObjectLabels, ReadyLabels>> }
+
+        impl Metrics {
+            /// Name and help of every metric, for the reference.
+            pub const ALL: &'static [(&'static str, &'static str)] = &[$(($name, $help)),*];
+
+            /// All metrics, at zero.
+            pub fn new() -> Self {
+                let mut registry = Registry::default();
+                $(let $field: $type = $make; registry.register($name, $help.trim_end_matches('.'), $field.clone());)*
+                Self { $($field,)* registry: Mutex::new(registry), ready_labels: Mutex::default() }
+            }
+        }
+    };
+}
+
+metrics! {
+    horizon: Family<TableLabels, Gauge> = Family::default(), "pgreeve_partition_horizon_seconds",
+        "Seconds from now to the end of the unbroken run of partitions that holds the present; 0 if rows have no place now.";
+    partitions: Family<TableLabels, Gauge> = Family::default(), "pgreeve_partitions",
+        "Partitions that the policy keeps.";
+    unmanaged: Family<TableLabels, Gauge> = Family::default(), "pgreeve_unmanaged_partitions",
+        "Partitions off the grid or unreadable; they are never touched.";
+    default_rows: Family<TableLabels, Gauge> = Family::default(), "pgreeve_default_partition_rows",
+        "Rows in default partitions; 0 is exact, more is PostgreSQL's estimate.";
+    pending: Family<ObjectLabels, Gauge> = Family::default(), "pgreeve_plan_pending_changes",
+        "Changes that a plan holds and that are not carried out yet.";
+    ready: Family<ReadyLabels, Gauge> = Family::default(), "pgreeve_policy_ready",
+        "1 if the object's condition Ready is True, else 0; reason is that of the condition.";
+    duration: Family<KindLabel, Histogram> = Family::new_with_constructor(|| Histogram::new(SECONDS)), "pgreeve_reconcile_duration_seconds",
+        "How long a pass takes.";
+    passes: Family<PassLabels, Counter> = Family::default(), "pgreeve_reconciles",
+        "Passes, by what they came to.";
+    actions: Family<ActionLabels, Counter> = Family::default(), "pgreeve_actions",
+        "Actions that were tried, by what became of them.";
+    lock_tries: Counter = Counter::default(), "pgreeve_lock_tries",
+        "Tries for locks that successful actions needed; more than one try each means that the application holds them often.";
+    database_up: Family<DatabaseLabels, Gauge> = Family::default(), "pgreeve_database_up",
+        "1 if the database answered the last pass, else 0.";
+    leader: Gauge = Gauge::default(), "pgreeve_leader",
+        "1 if this operator is the one that works, else 0.";
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// The text that Prometheus reads (OpenMetrics 1.0).
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut out, &registry);
+        out
+    }
+
+    /// Sets an object's readiness; its series under a former reason goes.
+    pub fn set_ready(&self, object: &ObjectLabels, is_ready: bool, reason: &str) {
+        let labels = ReadyLabels {
+            kind: object.kind.clone(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            reason: reason.to_owned(),
+        };
+        let mut known = self.ready_of();
+        if let Some(former) = known.insert(object.clone(), labels.clone()).filter(|former| *former != labels) {
+            self.ready.remove(&former);
+        }
+        self.ready.get_or_create(&labels).set(is_ready.into());
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, object: &ObjectLabels) {
+        if let Some(labels) = self.ready_of().remove(object) {
+            self.ready.remove(&labels);
+        }
+        self.pending.remove(object);
+    }
+
+    /// Forgets the table of a policy that is gone.
+    pub fn forget_table(&self, labels: &TableLabels) {
+        for family in [&self.horizon, &self.partitions, &self.unmanaged, &self.default_rows] {
+            family.remove(labels);
+        }
+    }
+
+    fn ready_of(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<ObjectLabels, ReadyLabels>> {
+        self.ready_labels.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
