@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn each_failure_doubles_the_delay_and_a_success_forgets_them() {
         let (backoff, config, now) = (Backoff::default(), Config::default(), Timestamp::UNIX_EPOCH);
-        let mut next = |reason| backoff.next("a", &state(reason), None, now, &config);
+        let next = |reason| backoff.next("a", &state(reason), None, now, &config);
         let delays: Vec<Duration> = (0..12).map(|_| next(Reason::Unreachable)).collect();
         assert!(delays[0] < Duration::from_secs(3) && delays[3] > delays[0]);
         assert!(delays.iter().all(|delay| *delay <= config.backoff_max.mul_f64(1.25)));

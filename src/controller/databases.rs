@@ -28,8 +28,11 @@ const KEPT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Databases {
     client: Client,
-    entries: Arc<Mutex<HashMap<(String, String), Arc<Entry>>>>,
+    entries: Arc<Mutex<Entries>>,
 }
+
+/// By namespace and name.
+type Entries = HashMap<(String, String), Arc<Entry>>;
 
 struct Entry {
     slots: Mutex<(i32, Arc<Semaphore>)>,

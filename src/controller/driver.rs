@@ -32,7 +32,10 @@ use crate::plan::action::Blocked;
 
 /// Hands nudges on to the controllers that they are for.
 #[derive(Clone, Default)]
-pub(crate) struct Router(Arc<Mutex<Vec<(&'static str, Option<String>, mpsc::UnboundedSender<Nudge>)>>>);
+pub(crate) struct Router(Arc<Mutex<Vec<Listener>>>);
+
+/// A controller: its kind, its namespace unless it has all, and its ear.
+type Listener = (&'static str, Option<String>, mpsc::UnboundedSender<Nudge>);
 
 impl Router {
     fn listen(&self, kind: &'static str, namespace: Option<String>) -> mpsc::UnboundedReceiver<Nudge> {
