@@ -1,7 +1,7 @@
 # The image of the operator and of the Jobs' init container: one binary, the roots of trust, nobody's user.
 #
-#   docker build -t pgreeve .                                            compiles here
-#   docker build --build-arg BUILD=given --build-arg BINARY=pgreeve .    takes a binary from the context, for glibc 2.41 or older
+#   docker build -t pgreeve .                                                 compiles
+#   docker build -t pgreeve --build-arg BUILD=given -f Dockerfile DIRECTORY   takes DIRECTORY/pgreeve, made for glibc 2.41 or older
 ARG BUILD=compiled
 
 FROM docker.io/library/rust:1.95-slim-trixie AS compiled
