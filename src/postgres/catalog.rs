@@ -23,7 +23,7 @@ pub struct Request {
 const PARENTS: &str = "
 WITH RECURSIVE tree AS (
     SELECT c.oid, c.oid AS root, NULL::pg_catalog.oid AS parent
-    FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS w(schema, name)
+    FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS w(schema, name)
     JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p')
   UNION ALL

@@ -4,4 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench;
+mod defaults;
 mod fixture;
+mod locks;
+mod partitions;
