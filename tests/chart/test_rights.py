@@ -1,0 +1,136 @@
+"""What may the operator do? Rights on the API, and what its Pods may do on a node and on the network."""
+
+import unittest
+
+import chart
+
+
+def rules(objects):
+    """Every rule of every role, with the object that it stands in."""
+    for o in chart.of_kind(objects, "Role", "ClusterRole"):
+        for rule in o["rules"]:
+            yield f"{o['kind']} {o['metadata']['name']}", rule
+
+
+def operator_rules(objects):
+    """The rules that are bound to the operator, not those that are aggregated for people."""
+    for where, rule in rules(objects):
+        if where.endswith(("-operator", "-leader")):
+            yield where, rule
+
+
+class Rbac(unittest.TestCase):
+    def variants(self):
+        return {variant: chart.render(variant=variant, apis=chart.MONITORING_APIS) for variant in chart.VARIANTS}
+
+    def test_no_rule_has_a_wildcard(self):
+        for variant, objects in self.variants().items():
+            for where, rule in rules(objects):
+                for key in ("apiGroups", "resources", "verbs"):
+                    for value in rule[key]:
+                        self.assertNotIn("*", value, f"{variant}: {where}")
+
+    def test_secrets_are_got_by_name_and_never_listed_or_watched(self):
+        for variant, objects in self.variants().items():
+            found = [rule for _, rule in rules(objects) if "secrets" in rule["resources"]]
+            self.assertTrue(found, variant)
+            for rule in found:
+                self.assertEqual((rule["verbs"], rule["resources"]), (["get"], ["secrets"]), variant)
+
+    def test_the_operator_writes_only_status_events_and_its_lease(self):
+        for variant, objects in self.variants().items():
+            for where, rule in operator_rules(objects):
+                if set(rule["verbs"]) - {"get", "list", "watch"}:
+                    for resource in rule["resources"]:
+                        self.assertTrue(resource.endswith("/status") or resource in ("events", "leases"), f"{variant}: {where}")
+
+    def test_only_the_one_lease_may_be_read_or_changed(self):
+        for where, rule in operator_rules(chart.render()):
+            if "leases" in rule["resources"] and rule["verbs"] != ["create"]:
+                self.assertEqual(rule["resourceNames"], ["pgreeve"], where)
+
+    def test_every_kind_is_covered(self):
+        plurals = {crd["spec"]["names"]["plural"] for crd in chart.crd_files().values()}
+        resources = {r for _, rule in operator_rules(chart.render()) for r in rule["resources"]}
+        self.assertLessEqual(plurals | {f"{p}/status" for p in plurals}, resources)
+
+    def test_chosen_namespaces_leave_nothing_cluster_wide(self):
+        objects = chart.render(variant="namespaces")
+        self.assertFalse(chart.of_kind(objects, "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"))
+        bound = {o["metadata"]["namespace"] for o in chart.of_kind(objects, "RoleBinding") if o["metadata"]["name"].endswith("-operator")}
+        self.assertEqual(bound, {"shop", "billing"})
+
+    def test_a_release_in_a_namespace_that_it_watches_makes_no_object_twice(self):
+        objects = chart.render({"watchNamespaces": ["pgreeve-system", "shop"]})
+        seen = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
+        self.assertEqual(len(seen), len(set(seen)))
+
+    def test_people_with_view_read_and_people_with_edit_write(self):
+        roles = {o["metadata"]["name"].rsplit("-", 1)[1]: o for o in chart.of_kind(chart.render(), "ClusterRole")}
+        aggregated = {
+            name: {label.rsplit("-", 1)[1] for label in role["metadata"]["labels"] if "aggregate-to" in label}
+            for name, role in roles.items()
+        }
+        self.assertEqual(aggregated["view"], {"view", "edit", "admin"})
+        self.assertEqual(aggregated["edit"], {"edit", "admin"})
+        self.assertEqual(aggregated["operator"], set())
+        self.assertEqual(roles["view"]["rules"][0]["verbs"], ["get", "list", "watch"])
+        self.assertNotIn("get", roles["edit"]["rules"][0]["verbs"])
+        self.assertFalse([r for r in roles["edit"]["rules"][0]["resources"] if "/" in r], "people do not write status")
+
+    def test_without_rbac_there_is_no_role_at_all(self):
+        kinds = {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+        self.assertFalse([o for o in chart.render({"rbac": {"create": False}}) if o["kind"] in kinds])
+
+
+class Pods(unittest.TestCase):
+    def test_every_pod_meets_the_restricted_standard(self):
+        for variant in chart.VARIANTS:
+            for name, pod in chart.pod_specs(chart.render(variant=variant)):
+                with self.subTest(variant=variant, pod=name):
+                    self.assertTrue(pod["securityContext"]["runAsNonRoot"])
+                    self.assertGreater(pod["securityContext"]["runAsUser"], 0)
+                    self.assertEqual(pod["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
+                    self.assertFalse({"hostNetwork", "hostPID", "hostIPC"} & pod.keys())
+                    self.assertFalse([v for v in pod.get("volumes", []) if "hostPath" in v])
+                    for container in pod["containers"]:
+                        context = container["securityContext"]
+                        self.assertFalse(context["allowPrivilegeEscalation"])
+                        self.assertTrue(context["readOnlyRootFilesystem"])
+                        self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
+
+    def test_only_the_operator_gets_a_token(self):
+        objects = chart.render()
+        self.assertFalse(chart.the(objects, "ServiceAccount")["automountServiceAccountToken"])
+        tokens = {name: pod["automountServiceAccountToken"] for name, pod in chart.pod_specs(objects)}
+        self.assertEqual(tokens, {"pgreeve": True, "pgreeve-test": False})
+
+    def test_no_service_address_is_put_into_the_environment(self):
+        for name, pod in chart.pod_specs(chart.render()):
+            self.assertFalse(pod["enableServiceLinks"], name)
+
+
+class Network(unittest.TestCase):
+    def ports(self, values):
+        values = {"networkPolicy": {"enabled": True, **values}}
+        policy = chart.the(chart.render(values), "NetworkPolicy")
+        return {(p["port"], p["protocol"]) for rule in policy["spec"]["egress"] for p in rule["ports"]}, policy
+
+    def test_only_postgresql_the_api_server_and_dns_are_reached(self):
+        ports, policy = self.ports({})
+        self.assertEqual(ports, {(5432, "TCP"), (6432, "TCP"), (443, "TCP"), (6443, "TCP"), (53, "UDP"), (53, "TCP")})
+        self.assertEqual(policy["spec"]["policyTypes"], ["Ingress", "Egress"])
+
+    def test_an_empty_list_of_everything_denies_all_egress(self):
+        _, policy = self.ports({"egress": {"postgresPorts": [], "apiServerPorts": [], "dns": False}})
+        self.assertEqual(policy["spec"]["egress"], [], "a rule without ports would allow every port")
+
+    def test_the_policy_selects_the_operator_alone(self):
+        objects = chart.render({"networkPolicy": {"enabled": True}})
+        wanted = chart.the(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+        self.assertLessEqual(wanted.items(), chart.the(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items())
+        self.assertFalse(wanted.items() <= chart.the(objects, "Pod")["metadata"]["labels"].items())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,58 @@
+"""Does everybody who is woken up find a page? The runbook against the alerts, the reasons and its own index."""
+
+import re
+import unittest
+
+import chart
+import yaml
+
+RUNBOOK = chart.ROOT / "docs" / "runbook"
+SECTIONS = ["What you see", "Why", "How to confirm", "What to do", "What pgreeve does meanwhile"]
+
+
+def kebab(name):
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+
+
+def alert_names():
+    groups = yaml.safe_load((chart.CHART / "files" / "alerts.yaml").read_text())["groups"]
+    return [rule["alert"] for group in groups for rule in group["rules"]]
+
+
+def stalled_reasons():
+    source = (chart.ROOT / "src" / "api" / "reason.rs").read_text()
+    return re.findall(r"^    (\w+): Stalled,", source, re.MULTILINE)
+
+
+class Runbook(unittest.TestCase):
+    def pages(self):
+        return [path for path in sorted(RUNBOOK.glob("*.md")) if path.name != "README.md"]
+
+    def test_every_alert_and_every_stalled_reason_has_a_page_and_no_page_is_left_over(self):
+        wanted = {f"{kebab(name)}.md" for name in alert_names() + stalled_reasons()}
+        self.assertEqual({path.name for path in self.pages()}, wanted)
+
+    def test_every_page_answers_the_same_five_questions(self):
+        for path in self.pages():
+            text = path.read_text()
+            self.assertEqual(re.findall(r"^## (.*)$", text, re.MULTILINE), SECTIONS, path.name)
+            self.assertEqual(f"{kebab(re.match('# (.*)', text)[1])}.md", path.name)
+
+    def test_every_page_has_a_command_to_confirm_with(self):
+        for path in self.pages():
+            confirm = path.read_text().split("## How to confirm")[1].split("## What to do")[0]
+            self.assertIn("```", confirm, path.name)
+
+    def test_the_index_lists_every_page_once(self):
+        linked = re.findall(r"^\| \[\w+\]\(([a-z-]+\.md)\)", (RUNBOOK / "README.md").read_text(), re.MULTILINE)
+        self.assertEqual(sorted(linked), [path.name for path in self.pages()])
+
+    def test_no_link_between_documents_leads_nowhere(self):
+        documents = [*(chart.ROOT / "docs").rglob("*.md"), chart.CHART / "README.md"]
+        for path in documents:
+            for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+                self.assertTrue((path.parent / target).exists(), f"{path.name}: {target}")
+
+
+if __name__ == "__main__":
+    unittest.main()
