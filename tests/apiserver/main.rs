@@ -5,3 +5,5 @@
 mod support;
 
 mod bad_input;
+mod partition_policy;
+mod world;

@@ -1,0 +1,160 @@
+//! A namespace with a database in it, and an operator that works there: what most tests of a kind begin with.
+
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Client, ResourceExt as _};
+use pgreeve::clock::Clock;
+use pgreeve::controller::{self, Config};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::apiserver::apiserver;
+use crate::support::eventually;
+use crate::support::postgres::{Database, Roles};
+
+/// How long a test waits for a state.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One test's world.
+pub struct World {
+    pub client: Client,
+    pub namespace: String,
+    pub database: Database,
+    pub roles: Roles,
+    operator: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl World {
+    /// A namespace and a database, with the Secret `db` and the PostgresDatabase `db` that lead there.
+    pub async fn new(major: u32) -> Self {
+        let client = apiserver().admin().await;
+        let namespace = apiserver().namespace(&client).await;
+        let database = Database::create(major).await;
+        let roles = database.roles().await;
+        let world = Self { client, namespace, database, roles, operator: None };
+        let server = world.database.server();
+        let secret = json!({
+            "host": server.socket, "port": server.port.to_string(), "dbname": world.database.name,
+            "username": world.roles.operator, "password": Database::password(&world.roles.operator),
+        });
+        world.secret("db", &secret).await;
+        world
+            .create("PostgresDatabase", "db", json!({"connection": {"secretRef": {"name": "db"}, "tls": {"mode": "Disable"}}}))
+            .await;
+        world
+    }
+
+    /// Creates a Secret of these strings.
+    pub async fn secret(&self, name: &str, data: &Value) {
+        let secret = serde_json::from_value(json!({"metadata": {"name": name}, "stringData": data})).unwrap();
+        let api: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.create(&PostParams::default(), &secret).await.unwrap();
+    }
+
+    /// Runs this as the owner of the tables.
+    pub async fn as_owner(&self, sql: &str) {
+        let sql = format!("set role {}; {sql}; reset role", self.roles.owner);
+        self.database.superuser().await.batch_execute(&sql).await.unwrap();
+    }
+
+    /// Objects of one of our kinds.
+    pub fn api(&self, kind: &str) -> Api<DynamicObject> {
+        let gvk = GroupVersionKind::gvk(pgreeve::api::GROUP, pgreeve::api::VERSION, kind);
+        let plural = match kind {
+            "PartitionPolicy" => "partitionpolicies",
+            _ => "postgresdatabases",
+        };
+        Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk_with_plural(&gvk, plural))
+    }
+
+    /// Creates an object of one of our kinds.
+    pub async fn create(&self, kind: &str, name: &str, spec: Value) {
+        let object = json!({"apiVersion": "pgreeve.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        self.api(kind).create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    }
+
+    /// Merges this into an object.
+    pub async fn patch(&self, kind: &str, name: &str, patch: Value) {
+        self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
+    /// Starts an operator that works in this namespace, quickly.
+    pub async fn start(&mut self) {
+        let client = self.client.clone();
+        self.start_as(client, "2026-11-21T08:00:00Z").await;
+    }
+
+    /// Starts one with this client, at this moment.
+    pub async fn start_as(&mut self, client: Client, now: &str) {
+        let now = now.parse().unwrap();
+        let config = Config {
+            namespaces: vec![self.namespace.clone()],
+            resync: Duration::from_millis(500),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_millis(500),
+            clock: Clock::from_fn(move || now),
+            ..Config::default()
+        };
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            controller::run(client, config, async move { stopped.cancelled().await }).await.unwrap();
+        });
+        self.operator = Some((stop, task));
+    }
+
+    /// Stops the operator and waits until it has.
+    pub async fn stop(&mut self) {
+        if let Some((stop, task)) = self.operator.take() {
+            stop.cancel();
+            task.await.unwrap();
+        }
+    }
+
+    /// Waits until an object's condition has this status and reason, and returns the object.
+    pub async fn wait(&self, kind: &str, name: &str, condition: &str, status: &str, reason: &str) -> DynamicObject {
+        let what = format!("{kind} {name}: {condition}={status} ({reason})");
+        eventually(&what, PATIENCE, async || {
+            let object = self.api(kind).get(name).await.unwrap();
+            let is_current = object.data["status"]["observedGeneration"] == json!(object.metadata.generation);
+            let found = condition_of(&object, condition)?;
+            (is_current && found["status"] == status && found["reason"] == reason).then_some(object)
+        })
+        .await
+    }
+
+    /// The events about an object: reason and note, in order of their names' creation.
+    pub async fn events(&self, name: &str) -> Vec<String> {
+        let api: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut events = api.list(&Default::default()).await.unwrap().items;
+        events.retain(|event| event.regarding.as_ref().is_some_and(|regarding| regarding.name.as_deref() == Some(name)));
+        events.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
+        events
+            .iter()
+            .map(|e| format!("{} {}", e.reason.as_deref().unwrap_or_default(), e.note.as_deref().unwrap_or_default()))
+            .collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some((stop, task)) = self.operator.take() {
+            stop.cancel();
+            task.abort();
+        }
+    }
+}
+
+/// A condition of an object.
+pub fn condition_of(object: &DynamicObject, type_: &str) -> Option<Value> {
+    object.data["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == type_).cloned()
+}
+
+/// The resource version, which changes with every write.
+pub fn version(object: &DynamicObject) -> String {
+    object.resource_version().unwrap_or_default()
+}
