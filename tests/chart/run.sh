@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Does the Helm chart do what its values say? Runs every test of it: rendering, refusals, rights, alerts, docs, and a real API server.
+# Does the Helm chart do what its values say? Every test of it, of its alerts and of its runbook; a real API server and a real PostgreSQL judge.
 #
 #   tests/chart/run.sh             all of them
 #   tests/chart/run.sh --update    rewrites snapshots/ first; read the difference before you commit it
@@ -10,7 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=${PGREEVE_CACHE:-/var/cache/pgreeve}
 
-"$root/hack/tools.sh" helm promtool apiserver
+"$root/hack/tools.sh" helm promtool apiserver postgres17
 export PATH="$cache/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 
 # The interpreter that knows YAML: whatever is first on PATH, else Debian's own with its package.
