@@ -10,6 +10,8 @@
 
 pub mod api;
 #[cfg(feature = "io")]
+pub mod cli;
+#[cfg(feature = "io")]
 pub mod clock;
 #[cfg(feature = "io")]
 pub mod cluster;
@@ -29,3 +31,5 @@ pub mod serve;
 pub mod sql;
 #[cfg(feature = "io")]
 pub mod telemetry;
+#[cfg(feature = "io")]
+pub mod yaml;

@@ -1,0 +1,115 @@
+//! What can a person type? The command line: each command in a file or folder of its own, with the engine of the controller.
+//!
+//! Data goes to stdout and everything else to stderr; nothing depends on colour; no secret is ever taken from a flag.
+
+mod crds;
+pub mod exit;
+mod input;
+mod output;
+mod terminal;
+pub mod validate;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use jiff::Timestamp;
+
+use exit::{Exit, Failure};
+use terminal::{ColorChoice, Look, Tone};
+
+/// Your PostgreSQL runbook, declared.
+#[derive(Parser, Debug)]
+#[command(name = "pgreeve", version, max_term_width = 110, propagate_version = true, after_help = exit::table(), after_long_help = exit::table())]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Globals {
+    /// When to use colour; NO_COLOR is respected
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: ColorChoice,
+    /// Logging: a level, or a list such as info,kube=warn
+    #[arg(long, global = true, env = "PGREEVE_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Validate(validate::Validate),
+    Crds(crds::Crds),
+}
+
+impl Globals {
+    /// The present.
+    fn now(&self) -> Timestamp {
+        crate::clock::Clock::system().now()
+    }
+
+    fn stderr(&self) -> Look {
+        Look::stderr(self.color)
+    }
+
+    /// Says something to the person, aside from the data.
+    #[expect(clippy::print_stderr, reason = "this is the place")]
+    fn say(&self, text: &str) {
+        eprintln!("{text}");
+    }
+}
+
+/// Reads a command line; the first argument is the program's name.
+///
+/// # Errors
+/// A text for the person (an error, a help, a version), and how the program ends.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut command = Cli::command();
+    if args.first().is_some_and(|program| is_plugin(program)) {
+        command = command.bin_name("kubectl pgreeve");
+    }
+    let matches = command.try_get_matches_from_mut(args);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        // A pipe that is closed cannot be told anything.
+        drop(error.print());
+        if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+    })
+}
+
+/// kubectl finds its plugins by their name and runs them under it.
+fn is_plugin(program: &OsString) -> bool {
+    let name = std::path::Path::new(program).file_stem();
+    name.is_some_and(|name| name.to_string_lossy().starts_with("kubectl-"))
+}
+
+impl Cli {
+    /// The filter and the form of the log.
+    pub fn logging(&self) -> (&str, crate::telemetry::Format) {
+        (self.globals.log.as_deref().unwrap_or("warn"), crate::telemetry::Format::Text)
+    }
+
+    /// Runs the command, and says why if it fails.
+    pub fn run(self) -> Exit {
+        let Self { globals, command } = self;
+        match command.run(&globals) {
+            Ok(exit) => exit,
+            Err(failure) => {
+                let error = globals.stderr().paint(Tone::Bad, "error");
+                globals.say(&format!("{error}: {:#}", failure.error));
+                failure.exit
+            }
+        }
+    }
+}
+
+impl Command {
+    fn run(self, globals: &Globals) -> Result<Exit, Failure> {
+        match self {
+            Self::Validate(validate) => validate.run(globals),
+            Self::Crds(crds) => crds.run(globals),
+        }
+    }
+}
