@@ -11,7 +11,8 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     // One TLS provider for everything in the process; this is the first and only time that one is chosen.
-    let installed = rustls::crypto::ring::default_provider().install_default().map_err(|_| "a TLS provider was chosen before".to_owned());
+    let installed =
+        rustls::crypto::ring::default_provider().install_default().map_err(|_| "a TLS provider was chosen before".to_owned());
     let (filter, format) = cli.logging();
     if let Err(message) = installed.and_then(|()| telemetry::init(filter, format)) {
         eprintln!("error: {message}");

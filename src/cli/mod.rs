@@ -9,6 +9,8 @@ mod output;
 mod terminal;
 pub mod validate;
 
+pub use crds::files as crd_files;
+
 use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};

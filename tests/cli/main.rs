@@ -1,1 +1,9 @@
-fn x(){}
+//! Does the program do what its help says? The real binary, on real files and real servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod generated;
+mod program;
+mod validate;

@@ -46,7 +46,10 @@ impl Examiner {
                 return Verdict::Skipped("no Kubernetes object".into());
             }
             let lacking = if object["apiVersion"].is_string() { "kind" } else { "apiVersion" };
-            return examined(object, Flaw::at(lacking, By::Schema, "is required", format!("write apiVersion: {GROUP}/{VERSION} and a kind")));
+            return examined(
+                object,
+                Flaw::at(lacking, By::Schema, "is required", format!("write apiVersion: {GROUP}/{VERSION} and a kind")),
+            );
         };
         let group = version.split_once('/').map_or("", |(group, _)| group);
         if group != GROUP {

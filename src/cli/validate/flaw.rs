@@ -85,7 +85,10 @@ mod tests {
     #[test]
     fn a_field_reads_back_from_its_text() {
         let text = "spec.window[0].schedule";
-        assert_eq!(steps(text), [Step::Key("spec".into()), Step::Key("window".into()), Step::Index(0), Step::Key("schedule".into())]);
+        assert_eq!(
+            steps(text),
+            [Step::Key("spec".into()), Step::Key("window".into()), Step::Index(0), Step::Key("schedule".into())]
+        );
         assert_eq!(written(&steps(text)), text);
     }
 

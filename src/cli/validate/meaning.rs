@@ -12,14 +12,17 @@ use crate::plan::{partition, window};
 pub fn check(kind: &str, object: &Value, now: Timestamp) -> Vec<Flaw> {
     match kind {
         "PartitionPolicy" => read::<PartitionPolicy>(object).map_or_else(|flaw| vec![flaw], |policy| policy_flaws(&policy, now)),
-        "PostgresDatabase" => read::<PostgresDatabase>(object).map_or_else(|flaw| vec![flaw], |database| database_flaws(&database)),
+        "PostgresDatabase" => {
+            read::<PostgresDatabase>(object).map_or_else(|flaw| vec![flaw], |database| database_flaws(&database))
+        }
         _ => vec![],
     }
 }
 
 fn read<T: DeserializeOwned>(object: &Value) -> Result<T, Flaw> {
-    serde_json::from_value(object.clone())
-        .map_err(|error| Flaw::at("spec", By::Meaning, format!("cannot be read: {error}"), "change the value that the message names"))
+    serde_json::from_value(object.clone()).map_err(|error| {
+        Flaw::at("spec", By::Meaning, format!("cannot be read: {error}"), "change the value that the message names")
+    })
 }
 
 fn policy_flaws(policy: &PartitionPolicy, now: Timestamp) -> Vec<Flaw> {
@@ -49,7 +52,9 @@ fn database_flaws(database: &PostgresDatabase) -> Vec<Flaw> {
         [("spec.limits.lockTimeout", limits.lock_timeout), ("spec.limits.statementTimeout", limits.statement_timeout)];
     let mut flaws: Vec<Flaw> = lengths
         .into_iter()
-        .filter_map(|(field, span)| span.to_std().err().map(|error| Flaw::at(field, By::Meaning, error.to_string(), "write for example 2s or 10m")))
+        .filter_map(|(field, span)| {
+            span.to_std().err().map(|error| Flaw::at(field, By::Meaning, error.to_string(), "write for example 2s or 10m"))
+        })
         .collect();
     let tls = &database.spec.connection.tls;
     if tls.mode == crate::api::postgres_database::TlsMode::VerifyCa && tls.ca_secret_ref.is_none() {
@@ -63,6 +68,8 @@ fn database_flaws(database: &PostgresDatabase) -> Vec<Flaw> {
 fn from_message(message: &str, fields: &[&str]) -> Flaw {
     let named = fields.iter().filter_map(|field| message.find(field).map(|at| (at, *field))).min();
     let field = named.map_or("spec".to_owned(), |(_, field)| format!("spec.{field}"));
+    // The report begins with the field already.
+    let message = field.strip_prefix("spec.").and_then(|field| message.strip_prefix(field)).map_or(message, str::trim_start);
     let (what, help) = message.rsplit_once(": ").unwrap_or((message, "change it"));
     Flaw::at(&field, By::Meaning, what, help)
 }

@@ -65,12 +65,18 @@ fn check_pairs(object: &Value) -> Vec<Flaw> {
         for (key, value) in pairs.as_object().into_iter().flatten() {
             let at = |message: String, help: &str| Flaw::at(&field, By::Schema, message, help);
             if !is_qualified(key) {
-                flaws.push(at(format!("\"{key}\" is not a key"), "write [domain/]name with letters, digits, hyphens, dots and underscores"));
+                flaws.push(at(
+                    format!("\"{key}\" is not a key"),
+                    "write [domain/]name with letters, digits, hyphens, dots and underscores",
+                ));
             }
             match value.as_str() {
                 None => flaws.push(at(format!("{key}: {value} is not a text"), &format!("put it in quotes: \"{value}\""))),
                 Some(text) if kind == "labels" && !(text.is_empty() || is_word(text)) => {
-                    flaws.push(at(format!("{key}: \"{text}\" is not a label's value"), "write at most 63 letters, digits, hyphens, dots and underscores"));
+                    flaws.push(at(
+                        format!("{key}: \"{text}\" is not a label's value"),
+                        "write at most 63 letters, digits, hyphens, dots and underscores",
+                    ));
                 }
                 Some(_) => {}
             }

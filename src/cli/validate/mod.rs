@@ -148,7 +148,7 @@ fn explain(findings: &[Finding], globals: &Globals) -> usize {
     let flawed: Vec<&Finding> = findings.iter().filter(|finding| !finding.valid).collect();
     for finding in &flawed {
         for error in &finding.errors {
-            globals.say(&render::error(finding, error, globals.stderr().color));
+            globals.say(&format!("{}\n", render::error(finding, error, globals.stderr().color)));
         }
     }
     flawed.len()

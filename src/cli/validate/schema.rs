@@ -157,14 +157,20 @@ fn check_items(schema: &Value, items: &[Value], path: &mut Vec<Step>, flaws: &mu
     if let Some(least) = schema["minItems"].as_u64().filter(|least| count < *least) {
         flaws.push(Flaw::new(path, format!("has {count} items"), format!("at least {least} is needed")));
     }
-    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let keys: Vec<&str> =
+        schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (index, item) in items.iter().enumerate() {
         path.push(Step::Index(index));
         check(&schema["items"], item, path, flaws);
-        let is_again = !keys.is_empty() && items.iter().take(index).any(|earlier| keys.iter().all(|key| earlier[key] == item[key]));
+        let is_again =
+            !keys.is_empty() && items.iter().take(index).any(|earlier| keys.iter().all(|key| earlier[key] == item[key]));
         if is_again {
             let key: Vec<String> = keys.iter().map(|key| format!("{key} {}", shown(&item[key]))).collect();
-            flaws.push(Flaw::new(path, format!("Duplicate value: {} is in the list already", key.join(", ")), "keep one of them".into()));
+            flaws.push(Flaw::new(
+                path,
+                format!("Duplicate value: {} is in the list already", key.join(", ")),
+                "keep one of them".into(),
+            ));
         }
         path.pop();
     }
@@ -173,7 +179,11 @@ fn check_items(schema: &Value, items: &[Value], path: &mut Vec<Step>, flaws: &mu
 fn wrong_text(schema: &Value, text: &str, path: &[Step]) -> Option<Flaw> {
     let length = text.chars().count() as u64;
     if schema["minLength"].as_u64().is_some_and(|least| length < least) {
-        return Some(Flaw::new(path, format!("\"{text}\" is too short"), format!("write at least {} characters", schema["minLength"])));
+        return Some(Flaw::new(
+            path,
+            format!("\"{text}\" is too short"),
+            format!("write at least {} characters", schema["minLength"]),
+        ));
     }
     if schema["maxLength"].as_u64().is_some_and(|most| length > most) {
         let message = format!("\"{}\" has {length} characters", crate::api::condition::shorten(text, 80));
@@ -191,7 +201,9 @@ fn remedy(pattern: &str, text: &str) -> String {
         (true, true) => text.parse::<crate::api::Span>().err().map(|error| error.to_string()),
         (true, false) => text.parse::<crate::api::Interval>().err().map(|error| error.to_string()),
         _ if pattern.starts_with("^[0-9]{4}-") => Some("write a date such as 2025-01-01".into()),
-        _ if pattern.contains("[0-9]{4}-") => Some("write a date such as 2025-01-01, or a whole number for an integer key".into()),
+        _ if pattern.contains("[0-9]{4}-") => {
+            Some("write a date such as 2025-01-01, or a whole number for an integer key".into())
+        }
         _ => None,
     };
     by_type.unwrap_or_else(|| format!("it must match {pattern}"))
