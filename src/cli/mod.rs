@@ -70,7 +70,7 @@ impl Globals {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
     let args: Vec<OsString> = args.into_iter().collect();
     let mut command = Cli::command();
-    if args.first().is_some_and(|program| is_plugin(program)) {
+    if args.first().is_some_and(is_plugin) {
         command = command.bin_name("kubectl pgreeve");
     }
     let matches = command.try_get_matches_from_mut(args);
