@@ -1,8 +1,8 @@
 """How do the tests see the chart? Renders it with the real helm and reads the result."""
 
+import functools
 import pathlib
 import subprocess
-import tempfile
 
 import yaml
 
@@ -31,17 +31,19 @@ def helm(*args, stdin=None):
     return done.stdout
 
 
-def template(values=None, variant=None, apis=(), release="pgreeve", namespace="pgreeve-system", extra=()):
+def template(values=None, variant=None, apis=(), release="pgreeve", namespace="pgreeve-system"):
     """The text that `helm template` prints for values (a dict) or for a file of values/."""
-    args = ["template", release, str(CHART), "--namespace", namespace, "--kube-version", "1.34.0", *extra]
+    return printed(yaml.safe_dump(values or {}), variant, tuple(apis), release, namespace)
+
+
+@functools.cache
+def printed(values, variant, apis, release, namespace):
+    args = ["template", release, str(CHART), "--namespace", namespace, "--kube-version", "1.34.0"]
     for api in apis:
         args += ["--api-versions", api]
     if variant:
         args += ["--values", str(HERE / "values" / f"{variant}.yaml")]
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(values or {}, file)
-        file.flush()
-        return helm(*args, "--values", file.name)
+    return helm(*args, "--values", "-", stdin=values)
 
 
 def render(values=None, variant=None, **options):

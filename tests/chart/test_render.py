@@ -67,6 +67,10 @@ class Values(unittest.TestCase):
         for _, pod in chart.pod_specs(objects):
             self.assertEqual(pod["containers"][0]["image"], f"r.example.com/pgreeve:v1@{digest}")
 
+    def test_the_repository_may_say_its_registry_and_port_too(self):
+        objects = chart.render({"image": {"repository": "localhost:5000/team/pgreeve", "tag": "v1"}})
+        self.assertEqual(next(chart.pod_specs(objects))[1]["containers"][0]["image"], "localhost:5000/team/pgreeve:v1")
+
     def test_chosen_namespaces_reach_the_operator_once_each(self):
         self.assertIn("--namespaces=billing,shop", chart.operator_args(chart.render(variant="namespaces")))
         self.assertFalse([a for a in chart.operator_args(chart.render()) if a.startswith("--namespaces")])
