@@ -4,13 +4,13 @@
 -- run it since, so the current month is the last one. The owner is an ordinary role.
 \set ON_ERROR_STOP on
 \pset pager off
-SET client_min_messages = warning;
 
 SELECT 'CREATE ROLE chat_owner LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chat_owner') \gexec
 SELECT 'CREATE ROLE chat_reader' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chat_reader') \gexec
 ALTER ROLE chat_owner PASSWORD :'password';
 SELECT 'CREATE DATABASE chat OWNER chat_owner' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'chat') \gexec
 \connect chat
+SET client_min_messages = warning;
 ALTER SCHEMA public OWNER TO chat_owner;
 SET ROLE chat_owner;
 
