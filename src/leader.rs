@@ -50,8 +50,8 @@ where
         }
         is_leader(true);
         tracing::info!("holding the lease");
+        // `work` hears of the shutdown itself, and ends what it has begun.
         tokio::select! {
-            () = &mut shutdown => break Ok(()),
             result = work() => break result,
             _ = wait_for(&mut holds, false) => tracing::warn!("the lease is lost; work ends here until it is held again"),
         }

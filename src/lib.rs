@@ -22,6 +22,8 @@ pub mod leader;
 #[cfg(feature = "io")]
 pub mod metrics;
 #[cfg(feature = "io")]
+pub mod operator;
+#[cfg(feature = "io")]
 pub mod pass;
 pub mod plan;
 #[cfg(feature = "io")]
@@ -33,3 +35,6 @@ pub mod sql;
 pub mod telemetry;
 #[cfg(feature = "io")]
 pub mod yaml;
+
+#[cfg(test)]
+mod structure;

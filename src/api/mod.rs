@@ -13,6 +13,9 @@ pub mod span;
 pub mod table;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 pub use condition::Conditions;
 pub use interval::Interval;
 pub use partition_policy::{PartitionPolicy, PartitionPolicySpec, PartitionPolicyStatus};

@@ -250,7 +250,7 @@ pub struct PartitionIndex {
     #[schemars(regex(pattern = r"^[a-z0-9_]{1,30}$"))]
     pub name: String,
     /// The indexed columns, in order.
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)))]
     pub columns: Vec<String>,
     /// The access method.
     #[serde(default)]

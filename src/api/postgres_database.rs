@@ -115,21 +115,27 @@ fn ca_crt() -> String {
 pub struct SecretKeys {
     /// Key of the whole connection URI; `uri` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub uri: Option<String>,
     /// Key of the host; `host` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
     /// Key of the port; `port` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub port: Option<String>,
     /// Key of the database name; `dbname`, then `database` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub dbname: Option<String>,
     /// Key of the user; `username`, then `user` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub username: Option<String>,
     /// Key of the password; `password` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub password: Option<String>,
 }
 
