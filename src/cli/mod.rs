@@ -2,9 +2,12 @@
 //!
 //! Data goes to stdout and everything else to stderr; nothing depends on colour; no secret is ever taken from a flag.
 
+mod completion;
 mod crds;
 pub mod exit;
+mod explain;
 mod input;
+mod operator;
 mod output;
 mod terminal;
 pub mod validate;
@@ -43,13 +46,20 @@ pub struct Globals {
 #[derive(Subcommand, Debug)]
 enum Command {
     Validate(validate::Validate),
+    Explain(explain::Explain),
     Crds(crds::Crds),
+    Completion(completion::Completion),
+    Operator(Box<operator::Operator>),
 }
 
 impl Globals {
     /// The present.
     fn now(&self) -> Timestamp {
         crate::clock::Clock::system().now()
+    }
+
+    fn stdout(&self) -> Look {
+        Look::stdout(self.color)
     }
 
     fn stderr(&self) -> Look {
@@ -88,9 +98,13 @@ fn is_plugin(program: &OsString) -> bool {
 }
 
 impl Cli {
-    /// The filter and the form of the log.
+    /// The filter and the form of the log. Commands say what matters themselves; the operator's log is all that it says.
     pub fn logging(&self) -> (&str, crate::telemetry::Format) {
-        (self.globals.log.as_deref().unwrap_or("warn"), crate::telemetry::Format::Text)
+        let (usual, format) = match &self.command {
+            Command::Operator(operator) => ("info", operator.log_format()),
+            _ => ("warn", crate::telemetry::Format::Text),
+        };
+        (self.globals.log.as_deref().unwrap_or(usual), format)
     }
 
     /// Runs the command, and says why if it fails.
@@ -111,7 +125,14 @@ impl Command {
     fn run(self, globals: &Globals) -> Result<Exit, Failure> {
         match self {
             Self::Validate(validate) => validate.run(globals),
+            Self::Explain(explain) => explain.run(globals),
             Self::Crds(crds) => crds.run(globals),
+            Self::Completion(completion) => completion.run(),
+            Self::Operator(operator) => block_on(operator.run()),
         }
     }
+}
+
+fn block_on(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }

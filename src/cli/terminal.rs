@@ -23,14 +23,30 @@ pub struct Look {
     pub color: bool,
 }
 
+#[allow(dead_code, reason = "plans use the other tones")]
 /// The part of a line that a colour sets apart. The text says the same without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
+    /// What is added.
+    Add,
+    /// What changes.
+    Change,
     /// What is wrong.
     Bad,
+    /// What deserves attention.
+    Note,
+    /// What names a thing.
+    Strong,
+    /// What is said aside.
+    Faint,
 }
 
 impl Look {
+    /// The look of stdout.
+    pub fn stdout(choice: ColorChoice) -> Self {
+        Self::of(choice, std::io::stdout().is_terminal())
+    }
+
     /// The look of stderr.
     pub fn stderr(choice: ColorChoice) -> Self {
         Self::of(choice, std::io::stderr().is_terminal())
@@ -52,8 +68,18 @@ impl Look {
             return text.to_owned();
         }
         let code = match tone {
+            Tone::Add => "32",
+            Tone::Change | Tone::Note => "33",
             Tone::Bad => "31",
+            Tone::Strong => "1",
+            Tone::Faint => "2",
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
+}
+
+#[allow(dead_code, reason = "apply asks")]
+/// Whether a person can be asked: both ends are a terminal.
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

@@ -7,6 +7,7 @@ pub mod action;
 mod civil;
 pub mod connection;
 pub mod database;
+pub mod finding;
 pub mod fingerprint;
 pub mod gate;
 pub mod grid;

@@ -6,4 +6,5 @@ mod support;
 
 mod generated;
 mod program;
+mod small;
 mod validate;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use examine::{Examiner, Verdict};
-pub use flaw::{By, Flaw};
+pub use flaw::{By, Flaw, nearest};
 
 use super::exit::{Exit, Failure};
 use super::input::{self, Document};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::super::action::{Action, Blocked, CreateDefault, CreatePartition, DefaultAtAttach, Note, Relation};
+use super::super::finding;
 use super::super::grid::Slot;
 use super::super::key::Bound;
 use super::super::naming;
@@ -185,7 +186,7 @@ pub(super) fn default_notes(layout: &Layout<'_>) -> Vec<Note> {
         return vec![];
     }
     vec![Note {
-        id: "PGR-204".into(),
+        id: finding::DEFAULT_NOT_EMPTY.id.into(),
         object: default.table.to_string(),
         message: format!("the default partition {} is not empty: its rows are outside every partition", default.table.name),
     }]

@@ -22,6 +22,7 @@ pub use coverage::Coverage;
 pub use create::GUARD_PREFIX;
 
 use super::action::{Action, Blocked, DropGuard, Note, ObjectId, Plan, Relation, RepairPartition};
+use super::finding;
 use super::key::{self, Bound, Range};
 use super::snapshot::{Details, Needs, Server, Tree};
 use crate::api::partition_policy::{DefaultPartition, Template};
@@ -195,11 +196,14 @@ fn unrepaired(spec: &PartitionPolicySpec, layout: &Layout<'_>, details: &Details
         let note = |id: &str, message: String| Note { id: id.into(), object: partition.table.to_string(), message };
         if let Some(wanted) = spec.template.tablespace.as_ref().filter(|wanted| found.tablespace.as_ref() != Some(wanted)) {
             let is = found.tablespace.as_deref().unwrap_or("the database's default");
-            notes.push(note("PGR-206", format!("is in tablespace {is}, not {wanted}; moving it would rewrite it under a lock")));
+            notes.push(note(
+                finding::OTHER_TABLESPACE.id,
+                format!("is in tablespace {is}, not {wanted}; moving it would rewrite it under a lock"),
+            ));
         }
         for index in template::too_large_to_index(&spec.template, found, &partition.table.name) {
             notes.push(note(
-                "PGR-207",
+                finding::INDEX_TOO_LARGE.id,
                 format!("lacks the index {index} and is too large for a pass; create it CONCURRENTLY by hand"),
             ));
         }
@@ -210,13 +214,13 @@ fn unrepaired(spec: &PartitionPolicySpec, layout: &Layout<'_>, details: &Details
 fn notes(layout: &Layout<'_>) -> Vec<Note> {
     let mut notes = create::default_notes(layout);
     notes.extend(layout.unmanaged.iter().map(|reason| Note {
-        id: "PGR-201".into(),
+        id: finding::UNMANAGED.id.into(),
         object: layout.parent.table.to_string(),
         message: format!("left alone: {reason}"),
     }));
     if layout.placed.len() > MANY {
         notes.push(Note {
-            id: "PGR-205".into(),
+            id: finding::MANY_PARTITIONS.id.into(),
             object: layout.parent.table.to_string(),
             message: format!(
                 "{} partitions slow down planning of queries that name no {}",

@@ -1,0 +1,74 @@
+//! What does a note's identifier mean? The registry of findings, for `pgreeve explain` and the reference.
+
+/// Something that a plan points out, and a person decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Identifier, such as `PGR-204`. It never changes its meaning.
+    pub id: &'static str,
+    /// The finding in a few words.
+    pub title: &'static str,
+    /// What it means, and what happens if nothing is done.
+    pub meaning: &'static str,
+    /// What a person does about it.
+    pub remedy: &'static str,
+}
+
+/// A partition that is left alone.
+pub const UNMANAGED: Finding = Finding {
+    id: "PGR-201",
+    title: "unmanaged partition",
+    meaning: "The partition's bounds do not lie on the policy's grid, cannot be read as its key, or its detach is pending. pgreeve never touches such a partition; rows in it stay where they are, and no partition is created that would overlap it.",
+    remedy: "If it should be managed, set spec.interval, spec.anchor and spec.timeZone so that the grid meets its bounds (pgreeve adopt proposes them). Finalize a pending detach with ALTER TABLE … DETACH PARTITION … FINALIZE. Otherwise nothing needs to be done.",
+};
+
+/// Rows that belong to no partition.
+pub const DEFAULT_NOT_EMPTY: Finding = Finding {
+    id: "PGR-204",
+    title: "default partition not empty",
+    meaning: "Rows have arrived for which no partition existed. While they are in the default partition, the partitions that they belong to cannot be created, and each creation must prove that none of its rows are there.",
+    remedy: "Look at the key's values in the default partition. Wrong values want correcting where they are written; right ones want their partition: move the rows to another table, let the partition be created, and insert them again.",
+};
+
+/// More partitions than planning bears.
+pub const MANY_PARTITIONS: Finding = Finding {
+    id: "PGR-205",
+    title: "many partitions",
+    meaning: "The table has more than a thousand partitions. A query that does not name the partition key plans for all of them: measured, 19 ms of planning at a thousand, and memory for each in every session.",
+    remedy: "Choose a longer interval for new partitions, retire old ones, or make sure that frequent queries restrict the partition key.",
+};
+
+/// A partition in another tablespace than the template's.
+pub const OTHER_TABLESPACE: Finding = Finding {
+    id: "PGR-206",
+    title: "partition in another tablespace",
+    meaning: "The policy's template names a tablespace and an existing partition is in another. Moving it would rewrite the whole partition under ACCESS EXCLUSIVE, so a pass does not do it; new partitions are created in the right one.",
+    remedy: "Move it in a quiet hour with ALTER TABLE … SET TABLESPACE …, or leave it until it is retired.",
+};
+
+/// An index that a pass does not build.
+pub const INDEX_TOO_LARGE: Finding = Finding {
+    id: "PGR-207",
+    title: "index too large for a pass",
+    meaning: "The policy's template names an index that an existing partition lacks, and the partition is larger than 256 MiB, so that building it would take longer than a pass may. New partitions get the index.",
+    remedy: "Build it by hand with CREATE INDEX CONCURRENTLY, under the name that the note gives.",
+};
+
+/// Every finding, by its identifier.
+pub const ALL: [Finding; 5] = [UNMANAGED, DEFAULT_NOT_EMPTY, MANY_PARTITIONS, OTHER_TABLESPACE, INDEX_TOO_LARGE];
+
+/// The finding with this identifier, in any case.
+pub fn find(id: &str) -> Option<Finding> {
+    ALL.into_iter().find(|finding| finding.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_in_order_and_none_is_there_twice() {
+        assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id));
+        assert_eq!(find("pgr-204"), Some(DEFAULT_NOT_EMPTY));
+        assert_eq!(find("PGR-000"), None);
+    }
+}
