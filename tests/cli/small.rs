@@ -23,7 +23,7 @@ fn completion_is_for_the_program_and_for_the_plugin() {
         assert!(script.contains("validate"), "{shell}: {script}");
     }
     let script = run(pgreeve(&["completion", "bash", "--name", "kubectl-pgreeve"])).expect_code(0).stdout;
-    assert!(script.contains("_kubectl-pgreeve"), "{script}");
+    assert!(script.contains("complete -F") && script.contains("kubectl-pgreeve"), "{script}");
 }
 
 #[test]
