@@ -1,19 +1,16 @@
-//! `pgreeve operator`: the controllers, with what stands around them: HTTP answers, the lease, signals.
+//! `pgreeve operator`: what the flags of the operator say.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use kube::Client;
-use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failure};
 use crate::api::Span;
-use crate::controller::{self, Config, Telltales};
-use crate::leader::{self, LeaseName};
-use crate::serve::{self, Answers};
+use crate::controller::Config;
+use crate::leader::LeaseName;
+use crate::operator::{self, Options};
 use crate::telemetry;
 
 /// Runs the controllers in a cluster, until they are told to end
@@ -68,72 +65,25 @@ impl Operator {
         if resync < Duration::from_secs(1) {
             return Err(Failure::new(Exit::Usage, "--resync is at least 1s"));
         }
-        let stop = CancellationToken::new();
-        tokio::spawn(signalled(stop.clone()));
-        let client =
-            Client::try_default().await.context("no cluster: neither a kubeconfig nor a pod's service account leads to one")?;
-        let telltales = Telltales::default();
-        let answers = Answers { metrics: telltales.metrics.clone(), ready: telltales.ready.clone() };
-        let serving = serve::serve(self.listen, answers, stop.clone().cancelled_owned());
-        let working = self.work(client, resync, telltales, stop.clone());
-        tokio::pin!(serving, working);
-        tokio::select! {
-            served = &mut serving => {
-                stop.cancel();
-                served.with_context(|| format!("{} cannot be listened on", self.listen))?;
-                working.await?;
-            }
-            worked = &mut working => {
-                stop.cancel();
-                worked?;
-                serving.await.context("serving")?;
-            }
-        }
+        let namespaces = self.namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
+        let config = Config { namespaces, resync, concurrency: self.concurrency, identity: identity(), ..Config::default() };
+        let lease = self.leader_elect.then(|| LeaseName {
+            namespace: self.lease_namespace.clone().unwrap_or_else(own_namespace),
+            name: self.lease_name.clone(),
+        });
+        operator::run(Options { config, listen: self.listen, lease }).await.context("the operator cannot run")?;
         Ok(Exit::Ok)
     }
-
-    async fn work(&self, client: Client, resync: Duration, telltales: Telltales, stop: CancellationToken) -> anyhow::Result<()> {
-        let version = client.apiserver_version().await.context("the API server does not answer")?;
-        tracing::info!(kubernetes = version.git_version, namespaces = ?self.namespaces, "starting");
-        let namespaces: Vec<String> = self.namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
-        let config = Config { namespaces, resync, concurrency: self.concurrency, identity: identity(), ..Config::default() };
-        if !self.leader_elect {
-            telltales.metrics.leader.set(1);
-            return controller::run_with(client, config, telltales, stop.cancelled_owned()).await;
-        }
-        // One that waits for the lease is as ready as can be: a roll-out waits for its readiness.
-        telltales.ready.store(true, Ordering::Relaxed);
-        let namespace = self.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        let lease = LeaseName { namespace, name: self.lease_name.clone() };
-        let metrics = telltales.metrics.clone();
-        let identity = config.identity.clone();
-        let work = || controller::run_with(client.clone(), config.clone(), telltales.clone(), stop.clone().cancelled_owned());
-        let is_leader = move |leads: bool| {
-            metrics.leader.set(leads.into());
-        };
-        leader::run(client.clone(), lease, &identity, is_leader, stop.clone().cancelled_owned(), work).await
-    }
-}
-
-/// Cancels when the process is asked to end.
-async fn signalled(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    tracing::info!("ending");
-    stop.cancel();
 }
 
 /// Tells this process apart from its siblings: the pod's name, which is the host's name in a pod.
 fn identity() -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     host.unwrap_or_else(|| format!("pgreeve-{}", std::process::id()))
+}
+
+/// The namespace of the pod, where Kubernetes writes it (Kubernetes, "Accessing the Kubernetes API from a Pod").
+fn own_namespace() -> String {
+    let namespace = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace");
+    namespace.map_or_else(|_| "default".to_owned(), |name| name.trim().to_owned())
 }
