@@ -1,6 +1,9 @@
 //! What can be watched? Prometheus metrics with bounded labels, each declared once.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -88,7 +91,7 @@ macro_rules! metrics {
         /// Every metric.
         #[expect(missing_docs, reason = "the help text is the documentation")]
         #[derive(Debug)]
-        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_labels: Mutex<std::collections::HashMap<ObjectLabels, ReadyLabels>> }
+        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_labels: Mutex<HashMap<ObjectLabels, ReadyLabels>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>> }
 
         impl Metrics {
             /// Name and help of every metric, for the reference.
@@ -98,7 +101,7 @@ macro_rules! metrics {
             pub fn new() -> Self {
                 let mut registry = Registry::default();
                 $(let $field: $type = $make; registry.register($name, $help.trim_end_matches('.'), $field.clone());)*
-                Self { $($field,)* registry: Mutex::new(registry), ready_labels: Mutex::default() }
+                Self { $($field,)* registry: Mutex::new(registry), ready_labels: Mutex::default(), covered_until: Mutex::default() }
             }
         }
     };
@@ -138,13 +141,38 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text that Prometheus reads (OpenMetrics 1.0).
-    pub fn text(&self) -> String {
+    /// The text that Prometheus reads (OpenMetrics 1.0). Horizons are as of `now`: they shrink while a database is away, too.
+    pub fn text(&self, now: Timestamp) -> String {
+        for (labels, until) in lock(&self.covered_until).iter() {
+            self.horizon.get_or_create(labels).set(until.as_second().saturating_sub(now.as_second()).max(0));
+        }
         let mut out = String::new();
-        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Writing to a String cannot fail.
-        let _ = text::encode(&mut out, &registry);
+        let _ = text::encode(&mut out, &lock(&self.registry));
         out
+    }
+
+    /// Sets up to when a table is covered; `None` where that has no meaning, as for a plain integer step.
+    pub fn set_covered_until(&self, labels: &TableLabels, until: Option<Timestamp>) {
+        match until {
+            Some(until) => drop(lock(&self.covered_until).insert(labels.clone(), until)),
+            None => {
+                lock(&self.covered_until).remove(labels);
+                self.horizon.remove(labels);
+            }
+        }
+    }
+
+    /// Forgets every object: another operator leads now, and only one may speak of them.
+    pub fn forget_all(&self) {
+        lock(&self.covered_until).clear();
+        lock(&self.ready_labels).clear();
+        for family in [&self.horizon, &self.partitions, &self.unmanaged, &self.default_rows] {
+            family.clear();
+        }
+        self.pending.clear();
+        self.ready.clear();
+        self.database_up.clear();
     }
 
     /// Sets an object's readiness; its series under a former reason goes.
@@ -155,7 +183,7 @@ impl Metrics {
             name: object.name.clone(),
             reason: reason.to_owned(),
         };
-        let mut known = self.ready_of();
+        let mut known = lock(&self.ready_labels);
         if let Some(former) = known.insert(object.clone(), labels.clone()).filter(|former| *former != labels) {
             self.ready.remove(&former);
         }
@@ -164,7 +192,7 @@ impl Metrics {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, object: &ObjectLabels) {
-        if let Some(labels) = self.ready_of().remove(object) {
+        if let Some(labels) = lock(&self.ready_labels).remove(object) {
             self.ready.remove(&labels);
         }
         self.pending.remove(object);
@@ -172,12 +200,44 @@ impl Metrics {
 
     /// Forgets the table of a policy that is gone.
     pub fn forget_table(&self, labels: &TableLabels) {
+        lock(&self.covered_until).remove(labels);
         for family in [&self.horizon, &self.partitions, &self.unmanaged, &self.default_rows] {
             family.remove(labels);
         }
     }
+}
 
-    fn ready_of(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<ObjectLabels, ReadyLabels>> {
-        self.ready_labels.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels() -> TableLabels {
+        TableLabels { namespace: "n".into(), database: "d".into(), policy: "p".into(), table: "t".into() }
+    }
+
+    #[test]
+    fn the_horizon_shrinks_with_time_and_ends_at_zero() {
+        let metrics = Metrics::new();
+        metrics.set_covered_until(&labels(), Some(Timestamp::from_second(100).unwrap()));
+        let at = |second: i64| metrics.text(Timestamp::from_second(second).unwrap());
+        assert!(at(40).contains("table=\"t\"} 60"), "{}", at(40));
+        assert!(at(1_000).contains("table=\"t\"} 0"));
+    }
+
+    #[test]
+    fn an_operator_that_no_longer_leads_says_nothing_of_objects() {
+        let metrics = Metrics::new();
+        metrics.set_covered_until(&labels(), Some(Timestamp::UNIX_EPOCH));
+        let object = ObjectLabels { kind: "k".into(), namespace: "n".into(), name: "p".into() };
+        metrics.set_ready(&object, true, "UpToDate");
+        metrics.set_ready(&object, false, "Deferred");
+        let text = metrics.text(Timestamp::UNIX_EPOCH);
+        assert!(text.contains("Deferred") && !text.contains("UpToDate"), "one readiness an object");
+        metrics.forget_all();
+        assert!(!metrics.text(Timestamp::UNIX_EPOCH).contains("namespace="));
     }
 }

@@ -45,7 +45,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// See [`run`].
 pub async fn run_with(client: Client, options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let telltales = Telltales { metrics: Arc::new(Metrics::new()), ready: Arc::new(AtomicBool::new(false)) };
-    let answers = Answers { metrics: telltales.metrics.clone(), ready: telltales.ready.clone() };
+    let answers =
+        Answers { metrics: telltales.metrics.clone(), clock: options.config.clock.clone(), ready: telltales.ready.clone() };
     let stopped = stop.clone();
     let server = tokio::spawn(serve::serve(options.listen, answers, async move { stopped.cancelled().await }));
     let work = work(client, options, telltales, stop.clone());
@@ -62,6 +63,9 @@ async fn work(client: Client, options: Options, telltales: Telltales, stop: Canc
     let metrics = telltales.metrics.clone();
     let leads = |leads: bool| {
         metrics.leader.set(leads.into());
+        if !leads {
+            metrics.forget_all();
+        }
     };
     let controllers =
         || controller::run_with(client.clone(), options.config.clone(), telltales.clone(), stop.clone().cancelled_owned());

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// What the answers come from.
@@ -17,6 +18,8 @@ use crate::metrics::Metrics;
 pub struct Answers {
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Clock,
     /// Whether the API server has been reached and, with leader election, the lease is watched.
     pub ready: Arc<AtomicBool>,
 }
@@ -47,5 +50,8 @@ async fn readyz(State(answers): State<Answers>) -> impl IntoResponse {
 }
 
 async fn metrics(State(answers): State<Answers>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], answers.metrics.text())
+    (
+        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+        answers.metrics.text(answers.clock.now()),
+    )
 }

@@ -50,13 +50,11 @@ impl Reporting for PartitionPolicy {
         }
     }
 
-    fn measure(metrics: &Metrics, series: &TableLabels, facts: &Found, now: Timestamp) {
+    fn measure(metrics: &Metrics, series: &TableLabels, facts: &Found) {
         let Some(coverage) = &facts.coverage else { return Self::unmeasure(metrics, series) };
         metrics.partitions.get_or_create(series).set(coverage.counts.count.into());
         metrics.unmanaged.get_or_create(series).set(coverage.counts.unmanaged.into());
-        if let Some(seconds) = coverage.seconds(now) {
-            metrics.horizon.get_or_create(series).set(seconds);
-        }
+        metrics.set_covered_until(series, coverage.until);
         match coverage.default_rows {
             Some(rows) => drop(metrics.default_rows.get_or_create(series).set(rows)),
             None => drop(metrics.default_rows.remove(series)),

@@ -38,7 +38,7 @@ pub(crate) trait Reporting:
     /// Its series in the metrics.
     fn series(&self) -> Self::Series;
     /// Sets them.
-    fn measure(metrics: &Metrics, series: &Self::Series, facts: &Self::Facts, now: Timestamp);
+    fn measure(metrics: &Metrics, series: &Self::Series, facts: &Self::Facts);
     /// Removes them.
     fn unmeasure(metrics: &Metrics, series: &Self::Series);
 }
@@ -126,7 +126,7 @@ impl<P: Reporting> PolicyKind<P> {
     fn measure(&self, policy: &P, facts: &P::Facts) {
         let key = (policy.namespace().unwrap_or_default(), policy.name_any());
         let series = policy.series();
-        P::measure(&self.context.metrics, &series, facts, self.context.config.clock.now());
+        P::measure(&self.context.metrics, &series, facts);
         self.series.lock().unwrap_or_else(PoisonError::into_inner).insert(key, series);
     }
 }
