@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# Does the demo do what it says on a real cluster? Runs it twice on a cluster of its own, looks at what is there, and removes it.
+#
+#   tests/cluster/run.sh           all of it
+#   tests/cluster/run.sh --keep    leaves the cluster up, to look around
+#
+# PGREEVE_BINARY, when set, is used instead of the debug build.
+set -uo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CACHE=${PGREEVE_CACHE:-/var/cache/pgreeve}
+export PGREEVE_DEMO_DIR=/var/lib/pgreeve-test PGREEVE_CLUSTER_DIR=/var/lib/pgreeve-test PATH="$CACHE/bin:$PATH:$HOME/.cargo/bin"
+export KUBECONFIG=$PGREEVE_DEMO_DIR/kubeconfig
+unset PGREEVE_DEMO_CONTEXT
+out=$(mktemp -d)
+passed=0 failed=0
+
+k() { kubectl -n demo "$@"; }
+sql() { k exec -i deployment/postgres -- psql -qXAt -U postgres chat -c "$1"; }
+metrics() { kubectl get --raw "/api/v1/namespaces/pgreeve-demo/pods/$(operator_pod):8080/proxy/metrics"; }
+operator_pod() { kubectl -n pgreeve-demo get pods -l app.kubernetes.io/name=pgreeve -o 'jsonpath={.items[0].metadata.name}'; }
+
+# check SENTENCE COMMAND...: the sentence is true when the command succeeds; what it printed is shown when it does not.
+check() {
+    local sentence=$1
+    shift
+    if "$@" >"$out/check" 2>&1; then
+        passed=$((passed + 1))
+        printf 'ok      %s\n' "$sentence"
+    else
+        failed=$((failed + 1))
+        printf 'FAILED  %s: %s\n' "$sentence" "$*"
+        sed 's/^/        /' "$out/check"
+    fi
+}
+
+# same WANTED COMMAND...: the command prints exactly that.
+same() {
+    local wanted=$1 got
+    shift
+    got=$("$@")
+    [[ $got == "$wanted" ]] || { printf 'wanted: %s\ngot:    %s\n' "$wanted" "$got"; return 1; }
+}
+
+# --- the demo --------------------------------------------------------------------------------------------------------------
+
+first_run() { "$top/hack/demo.sh" up >"$out/first" 2>&1 || { cat "$out/first"; return 1; }; }
+
+second_run() {
+    local began=$SECONDS
+    "$top/hack/demo.sh" up >"$out/second" 2>&1 || { cat "$out/second"; return 1; }
+    echo "took $((SECONDS - began)) s"
+    [[ $((SECONDS - began)) -lt 60 ]]
+}
+
+shows() { grep -qF -- "$1" "$out/first" || { echo "the demo never printed: $1"; return 1; }; }
+
+check_demo() {
+    check "a cluster comes up and runs Pods, Jobs, Services and names" cluster_works
+    check "the demo runs from nothing" first_run
+    check "it shows a plan before anything is changed" shows "to create"
+    check "it shows the metric of the horizon" shows 'pgreeve_partition_horizon_seconds{'
+    check "it says what became of the dropped partition" shows "Succeeded"
+    check "a second run takes less than a minute" second_run
+}
+
+cluster_works() { "$top/hack/cluster.sh" up && "$top/hack/cluster.sh" check; }
+
+# --- what is there ---------------------------------------------------------------------------------------------------------
+
+# Months from the oldest partition to the last that must be there, each exactly once, without a gap.
+months_missing() {
+    sql "SELECT count(*) FROM generate_series(date_trunc('month', now()) - interval '14 months',
+            date_trunc('month', now()) + interval '$2 months', interval '1 month') AS month
+         WHERE to_regclass('$1_' || to_char(month, 'YYYY_MM')) IS NULL"
+}
+
+rows() { sql "SELECT count(*) FROM $1"; }
+
+# What distinguishes a partition from its siblings: owner, privileges, number of indexes. One line when nothing does.
+kinds_of_partition() {
+    sql "SELECT count(DISTINCT (relowner, relacl::text, (SELECT count(*) FROM pg_index WHERE indrelid = p.oid)))
+         FROM pg_inherits JOIN pg_class p ON p.oid = inhrelid WHERE inhparent = '$1'::regclass"
+}
+
+check_database() {
+    check "chat_history is covered for three months, the forgotten one included" same 0 months_missing chat_history 3
+    check "cost_tracking is covered for six months" same 0 months_missing cost_tracking 6
+    check "no row of chat_history is lost" same 1400000 rows chat_history
+    check "no row of cost_tracking is lost" same 840000 rows cost_tracking
+    check "new partitions of chat_history are like their siblings" same 1 kinds_of_partition chat_history
+    check "new partitions of cost_tracking are like their siblings" same 1 kinds_of_partition cost_tracking
+    check "a row of the last covered month has a place" accepts_a_late_row
+}
+
+accepts_a_late_row() {
+    sql "BEGIN; INSERT INTO chat_history (user_id, role, content, created_at)
+         VALUES (1, 'user', 'late', date_trunc('month', now()) + interval '3 months 20 days'); ROLLBACK"
+}
+
+# --- what Kubernetes says --------------------------------------------------------------------------------------------------
+
+kstatus_of() { k get "$1" -o json | kstatus | cut -f1; }
+
+written() { k get pgreeve -o 'jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion} {end}'; }
+
+# The wait is longer than a pass and shorter than the next one that the clock asks for.
+stays_quiet() {
+    local before
+    before=$(written)
+    sleep 20
+    same "$before" written
+}
+
+horizon_is() {
+    metrics | awk -v table="$1" -v least="$2" '
+        /^pgreeve_partition_horizon_seconds/ && index($0, table) { seen = 1; if ($NF < least) exit 1 } END { exit !seen }'
+}
+
+restarts() { kubectl -n pgreeve-demo get pods -o 'jsonpath={.items[*].status.containerStatuses[*].restartCount}'; }
+
+password_is_nowhere() {
+    local password
+    password=$(k get secret chat-app -o 'jsonpath={.data.password}' | base64 -d)
+    { kubectl -n pgreeve-demo logs "$(operator_pod)"; k get pgreeve -o yaml; k get events -o yaml; metrics; } >"$out/everything"
+    [[ ${#password} -ge 16 && -s $out/everything ]] && ! grep -qF "$password" "$out/everything"
+}
+
+may_not_list_secrets() {
+    same no kubectl auth can-i list secrets -n demo --as=system:serviceaccount:pgreeve-demo:pgreeve-demo
+}
+
+check_cluster() {
+    local object
+    for object in postgresdatabase/chat partitionpolicy/chat-history partitionpolicy/cost-tracking; do
+        check "kstatus calls $object Current" same Current kstatus_of "$object"
+        check "kubectl wait finds $object Ready" k wait "$object" --for=condition=Ready --timeout=10s
+    done
+    check "the metric says that chat_history is covered for 60 days" horizon_is chat_history $((60 * 86400))
+    check "an event tells that partitions were made" grep -q 'partitionpolicy' <(k get events -o 'jsonpath={range .items[*]}{.involvedObject.kind}{"\n"}{end}' | tr '[:upper:]' '[:lower:]')
+    check "a settled operator writes nothing" stays_quiet
+    check "the operator was never restarted" same 0 restarts
+    check "the password is in no log, event, status or metric" password_is_nowhere
+    check "the operator may not list Secrets" may_not_list_secrets
+}
+
+# --- the end ---------------------------------------------------------------------------------------------------------------
+
+nothing_is_left() {
+    [[ ! -e $PGREEVE_DEMO_DIR ]] && ! pgrep -f "$PGREEVE_DEMO_DIR" && ! grep -F "$PGREEVE_DEMO_DIR" /proc/mounts
+}
+
+check_removal() {
+    check "make demo-down ends" "$top/hack/demo.sh" down
+    check "it leaves nothing behind" nothing_is_left
+}
+
+if [[ -z ${PGREEVE_BINARY:-} ]]; then
+    (cd "$top" && cargo build --quiet --locked --bin pgreeve) || exit 1
+    export PGREEVE_BINARY=$top/${CARGO_TARGET_DIR:-target}/debug/pgreeve
+fi
+check_demo
+check_database
+check_cluster
+[[ ${1:-} == --keep ]] || check_removal
+rm -rf "$out"
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[[ $failed -eq 0 ]]
