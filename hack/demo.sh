@@ -69,7 +69,7 @@ build_binary() {
         return
     fi
     say "compiling"
-    (cd "$top" && cargo build --quiet --release --locked --bin pgreeve)
+    cargo build --quiet --release --locked --bin pgreeve
     binary=$top/${CARGO_TARGET_DIR:-target}/release/pgreeve
     [[ ${CARGO_TARGET_DIR:-} != /* ]] || binary=$CARGO_TARGET_DIR/release/pgreeve
 }
@@ -161,8 +161,8 @@ tell_what_would_change() {
     local file
     for file in "${examples[@]}"; do
         case $file in
-            partition-policy-*) k patch --local -f "$top/examples/$file" --type merge -p '{"spec": {"mode": "Observe"}}' -o json ;;
-            *) cat "$top/examples/$file" ;;
+            partition-policy-*) k patch --local -f "examples/$file" --type merge -p '{"spec": {"mode": "Observe"}}' -o json ;;
+            *) cat "examples/$file" ;;
         esac | k apply -f - >/dev/null
     done
     for file in "${policies[@]}"; do
@@ -176,7 +176,7 @@ tell_what_changed() {
     local file began
     began=$(date +%s%N)
     for file in "${examples[@]}"; do
-        show apply -f "$top/examples/$file"
+        show apply -f "examples/$file"
     done
     show wait "${policies[@]}" --for='jsonpath={.status.lastRun.outcome}=Succeeded' --timeout=60s
     show wait "${policies[@]}" --for=condition=Ready --timeout=60s
@@ -201,10 +201,10 @@ metrics() {
 
 tell_what_a_mistake_does() {
     step "Somebody drops a partition by hand"
-    local newest asked
-    newest=$(sql -At chat <<<"SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'chat_history'::regclass ORDER BY inhrelid DESC LIMIT 1")
-    echo "DROP TABLE $newest"
-    sql chat <<<"DROP TABLE $newest"
+    local next asked
+    next=chat_history_$(date -ud "$(date -u +%Y-%m-15) 1 month" +%Y_%m)
+    echo "DROP TABLE $next"
+    sql chat <<<"DROP TABLE $next"
     asked=$(date -u +%FT%T.%NZ)
     show annotate "${policies[0]}" "pgreeve.dev/requestedAt=$asked" --overwrite # or wait for the next look
     k wait "${policies[0]}" --for="jsonpath={.status.lastHandledReconcileAt}=$asked" --timeout=60s >/dev/null
@@ -217,6 +217,7 @@ tell_what_a_mistake_does() {
 
 up() {
     local began=$SECONDS cluster image
+    cd "$top"
     ensure_tools
     ensure_cluster &
     cluster=$!
