@@ -1,6 +1,6 @@
 //! How is an object read, and its status written?
 
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{GroupVersionKind, TypeMeta};
 use kube::discovery::ApiResource;
 use kube::{Client, Resource, ResourceExt as _};
@@ -35,6 +35,23 @@ where
     let Some(raw) = api.get_opt(name).await? else { return Ok(None) };
     let typed = typed(&raw);
     Ok(Some(Fetched { raw, typed }))
+}
+
+/// The objects of a namespace that our types can read. Those that they cannot say so in their own status, and harm nobody else.
+///
+/// # Errors
+/// What the API server or the connection said.
+pub async fn list<K>(client: &Client, namespace: &str, wanted: &ListParams) -> kube::Result<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let resource = ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
+        &K::plural(&()),
+    );
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let found = api.list(wanted).await?;
+    Ok(found.items.iter().filter_map(|raw| typed(raw).ok()).collect())
 }
 
 fn typed<K: DeserializeOwned>(raw: &DynamicObject) -> Result<K, String> {

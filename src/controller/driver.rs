@@ -175,8 +175,8 @@ impl<K: Kind> Drive<K> {
         let written = objects::apply_status::<K::Object>(client, &raw, K::FIELD_MANAGER, &report.status).await;
         match written {
             Ok(is_written) => tracing::debug!(kind = K::NAME, namespace, name, is_written, "status"),
-            // Deleted meanwhile, or replaced by a namesake: its own event brings its own pass.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(None),
+            // Deleted meanwhile. A conflict is not taken for that: the next pass sees whether it was a namesake.
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
             Err(error) => return Err(unavailable(error)),
         }
         self.tell(&raw, &before, &report).await;

@@ -1,7 +1,7 @@
 //! What does a pass of PostgresDatabase do? Connect, look who and where we are, check what its policies need, create extensions.
 
+use kube::ResourceExt as _;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use super::databases::{Lease, budget};
@@ -97,10 +97,10 @@ impl Kind {
     }
 
     async fn policies(&self, object: &PostgresDatabase) -> Result<Vec<PartitionPolicy>, Blocked> {
-        let api: Api<PartitionPolicy> = Api::namespaced(self.context.client.clone(), &object.namespace().unwrap_or_default());
+        let namespace = object.namespace().unwrap_or_default();
         let wanted = ListParams::default().fields(&format!("spec.databaseRef.name={}", object.name_any()));
-        let found = api.list(&wanted).await.map_err(|error| objects::unavailable("PartitionPolicies", &error))?;
-        Ok(found.items)
+        let found = objects::list(&self.context.client, &namespace, &wanted).await;
+        found.map_err(|error| objects::unavailable("PartitionPolicies", &error))
     }
 
     /// Policies that waited for this database need not wait for their backoff.

@@ -14,7 +14,11 @@ pub fn script(action: &Action) -> Script {
         Action::DropGuard(guard) => partition::drop_guard(guard),
         Action::CreateExtension(extension) => Script {
             steps: vec![Step::Transaction(Transaction {
-                as_login: vec![format!("CREATE EXTENSION IF NOT EXISTS {}", ident(&extension.name))],
+                // Extensions that name no schema of their own go where PostgreSQL puts them unless told otherwise.
+                as_login: vec![
+                    "SET LOCAL search_path = public".into(),
+                    format!("CREATE EXTENSION IF NOT EXISTS {}", ident(&extension.name)),
+                ],
                 ..Transaction::default()
             })],
             undo: None,
