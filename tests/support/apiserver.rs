@@ -7,13 +7,18 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::process::{Supervised, directory, free_port, run};
 use super::{cache, eventually, unique};
@@ -23,6 +28,7 @@ const TOKEN: &str = "the-token-of-the-tests";
 /// A running API server with pgreeve's CRDs.
 pub struct ApiServer {
     home: PathBuf,
+    etcd_port: u16,
     _etcd: Supervised,
     _apiserver: Supervised,
 }
@@ -47,7 +53,7 @@ impl ApiServer {
         let home = directory("apiserver");
         write_credentials(&home, port);
         let apiserver = Supervised::start(&home, "KILL", &apiserver_command(&home, etcd_port, port));
-        let server = Self { home, _etcd: etcd, _apiserver: apiserver };
+        let server = Self { home, etcd_port, _etcd: etcd, _apiserver: apiserver };
         server
             ._apiserver
             .answering(|| server.kubectl(&["get", "--raw", "/readyz"]).output().ok()?.status.success().then_some(()))?;
@@ -95,6 +101,29 @@ impl ApiServer {
         let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
         kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().token = Some(token.unwrap().into());
         Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+    }
+
+    /// Changes an object of ours where it is stored, past every schema and rule; `path` is `<plural>/<namespace>/<name>`.
+    pub async fn rewrite_stored(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let key = ByteString(format!("/registry/{}/{path}", pgreeve::api::GROUP).into_bytes());
+        let found = self.etcd("range", json!({"key": key})).await;
+        let stored: ByteString = serde_json::from_value(found["kvs"][0]["value"].clone()).unwrap();
+        let mut object: Value = serde_json::from_slice(&stored.0).unwrap();
+        change(&mut object);
+        let value = ByteString(object.to_string().into_bytes());
+        self.etcd("put", json!({"key": key, "value": value})).await;
+    }
+
+    /// etcd's own API in JSON.
+    async fn etcd(&self, method: &str, request: Value) -> Value {
+        let http = HttpClient::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let request = http::Request::post(format!("http://127.0.0.1:{}/v3/kv/{method}", self.etcd_port))
+            .header("Content-Type", "application/json")
+            .body(Full::from(request.to_string()))
+            .unwrap();
+        let response = http.request(request).await.unwrap();
+        assert!(response.status().is_success(), "{response:?}");
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
     }
 
     /// A new namespace for one test.

@@ -70,6 +70,7 @@ pub struct KubeFaults(Arc<Mutex<State>>);
 struct State {
     writes: Vec<Write>,
     planned: BTreeMap<usize, WriteFault>,
+    unmet: usize,
     reads: Option<(ReadFault, usize)>,
     first_answers: HashMap<String, Bytes>,
     watch: Option<(WatchFault, usize)>,
@@ -104,7 +105,9 @@ impl KubeFaults {
 
     /// The write with this number will meet this fault.
     pub fn plan(&self, number: usize, fault: WriteFault) {
-        self.lock().planned.insert(number, fault);
+        let mut state = self.lock();
+        state.unmet += 1;
+        state.planned.insert(number, fault);
     }
 
     /// The next `times` reads will meet this fault. A read that has no past passes and does not count for [`ReadFault::Stale`].
@@ -117,10 +120,10 @@ impl KubeFaults {
         self.lock().watch = Some((fault, times));
     }
 
-    /// Whether every planned fault has been met.
+    /// Whether every planned fault has been met, to its end.
     pub fn all_met(&self) -> bool {
         let state = self.lock();
-        state.planned.is_empty() && state.reads.is_none() && state.watch.is_none()
+        state.unmet == 0 && state.reads.is_none() && state.watch.is_none()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -208,15 +211,21 @@ async fn write<F: Future<Output = Answer>>(
     let body = body.collect_bytes().await?;
     let fault = faults.next_write(format!("{} {}", head.method, head.uri.path()), &body);
     let send = send(Request::from_parts(head, Body::from(body)));
+    let Some(fault) = fault else { return send.await };
+    let answer = meet(fault, send).await;
+    faults.lock().unmet -= 1;
+    answer
+}
+
+async fn meet(fault: WriteFault, send: impl Future<Output = Answer>) -> Answer {
     match fault {
-        None => send.await,
-        Some(WriteFault::CutBefore) => Err(answer::broken()),
-        Some(WriteFault::Refused(status, retry_after)) => Ok(answer::refused(status, retry_after)),
-        Some(WriteFault::CutAfter) => {
+        WriteFault::CutBefore => Err(answer::broken()),
+        WriteFault::Refused(status, retry_after) => Ok(answer::refused(status, retry_after)),
+        WriteFault::CutAfter => {
             send.await?.into_body().collect().await?;
             Err(answer::broken())
         }
-        Some(WriteFault::Disowned(status)) => {
+        WriteFault::Disowned(status) => {
             send.await?.into_body().collect().await?;
             Ok(answer::refused(status, None))
         }

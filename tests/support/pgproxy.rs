@@ -67,6 +67,7 @@ type Shared = Arc<Mutex<State>>;
 struct State {
     effects: Vec<Effect>,
     planned: BTreeMap<usize, Fault>,
+    unmet: usize,
     startup: Option<(StartupFault, usize)>,
     connections: usize,
 }
@@ -104,12 +105,15 @@ impl PgProxy {
 
     /// The effect with this number will meet this fault.
     pub fn plan(&self, number: usize, fault: Fault) {
-        lock(&self.state).planned.insert(number, fault);
+        let mut state = lock(&self.state);
+        state.unmet += 1;
+        state.planned.insert(number, fault);
     }
 
-    /// Whether every planned fault has been met.
+    /// Whether every planned fault has been met, to its end.
     pub fn all_met(&self) -> bool {
-        lock(&self.state).planned.is_empty()
+        let state = lock(&self.state);
+        state.unmet == 0 && state.startup.is_none()
     }
 
     /// The next `times` connections will meet this fault.

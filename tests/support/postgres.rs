@@ -189,7 +189,11 @@ impl Drop for Database {
         blocking(async move {
             let client = connect(url).await?;
             client.batch_execute(&format!("drop database if exists {name} with (force)")).await?;
-            client.batch_execute(&format!("drop role if exists {name}_operator; drop role if exists {name}_owner")).await
+            let roles = "select quote_ident(rolname) from pg_roles where starts_with(rolname, $1)";
+            for role in client.query(roles, &[&format!("{name}_")]).await? {
+                client.batch_execute(&format!("drop role {}", role.get::<_, &str>(0))).await?;
+            }
+            Ok::<_, tokio_postgres::Error>(())
         })
         .unwrap_or_else(|error| eprintln!("database {}: {error:?}", self.name));
     }

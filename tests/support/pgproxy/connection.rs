@@ -19,8 +19,9 @@ pub async fn serve(mut client: TcpStream, socket: PathBuf, number: usize, state:
         && let Ok(mut server) = UnixStream::connect(&socket).await
         && server.write_all(&startup.bytes).await.is_ok()
     {
-        let session = Session::new(number, state);
+        let mut session = Session::new(number, state);
         let _ = session.relay(client, server).await;
+        lock(&session.state).unmet -= usize::from(session.meeting);
     }
 }
 
@@ -71,15 +72,28 @@ struct Session {
     withhold: Option<u64>,
     /// The client's messages are thrown away up to its next Sync, as a server does after an error.
     skip_to_sync: bool,
+    /// A fault is being met; it has been when the connection ends, or with the answer to what it was planned for.
+    meeting: bool,
 }
 
 impl Session {
     fn new(number: usize, state: Shared) -> Self {
         let (prepared, portals) = Default::default();
-        Self { number, state, prepared, portals, asked: 0, answered: 0, dirty: false, withhold: None, skip_to_sync: false }
+        Self {
+            number,
+            state,
+            prepared,
+            portals,
+            asked: 0,
+            answered: 0,
+            dirty: false,
+            withhold: None,
+            skip_to_sync: false,
+            meeting: false,
+        }
     }
 
-    async fn relay(mut self, client: TcpStream, server: UnixStream) -> Result<()> {
+    async fn relay(&mut self, client: TcpStream, server: UnixStream) -> Result<()> {
         let (client_read, mut to_client) = client.into_split();
         let (server_read, mut to_server) = server.into_split();
         // Reading a message is not cancel-safe, so each side has a task for it.
@@ -116,6 +130,7 @@ impl Session {
             return Ok(true); // the connection is as good as broken
         }
         let fault = self.sql(&message).and_then(|sql| self.number_effect(sql));
+        self.meeting |= fault.is_some();
         match fault {
             None => {}
             Some(Fault::CutBefore) => return Ok(false),
@@ -148,6 +163,9 @@ impl Session {
             self.answered += 1;
             let idle = message.body() == b"I";
             self.dirty &= !(idle && self.asked == self.answered);
+        }
+        if message.tag == b'Z' && self.withhold.is_none() && std::mem::take(&mut self.meeting) {
+            lock(&self.state).unmet -= 1;
         }
         if withheld {
             return Ok(self.withhold.is_none_or(|answer| self.answered < answer));
