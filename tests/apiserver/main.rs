@@ -5,5 +5,8 @@
 mod support;
 
 mod bad_input;
+mod conventions;
+mod malformed;
 mod partition_policy;
+mod rights;
 mod world;

@@ -1,0 +1,49 @@
+//! Are the rights that the chart gives the operator enough, and no more?
+
+use kube::Client;
+use kube::api::{Api, ListParams};
+use serde_json::json;
+
+use crate::support::apiserver::{apiserver, program};
+use crate::support::process::run;
+use crate::world::World;
+
+/// A client of a ServiceAccount with the chart's rights for one namespace.
+async fn as_the_operator(namespace: &str) -> Client {
+    let config = apiserver().config_of(namespace, "operator").await;
+    let mut helm = std::process::Command::new(program("helm"));
+    helm.args([
+        "template",
+        "pgreeve",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/charts/pgreeve"),
+        "--namespace",
+        namespace,
+        "--kube-version",
+        "1.34",
+    ]);
+    helm.args(["--set", &format!("watchNamespaces={{{namespace}}}"), "--set", "serviceAccount.name=operator"]);
+    helm.args(["--set", "serviceAccount.create=false", "--show-only", "templates/rbac.yaml"]);
+    let manifest = std::env::temp_dir().join(format!("{namespace}-{}.yaml", std::process::id()));
+    std::fs::write(&manifest, run(&mut helm)).unwrap();
+    apiserver().kubectl_output(&["apply", "-f", manifest.to_str().unwrap()]);
+    std::fs::remove_file(manifest).unwrap();
+    Client::try_from(config).unwrap()
+}
+
+#[tokio::test]
+async fn with_the_charts_rights_a_policy_becomes_ready_and_secrets_stay_unlisted() {
+    let mut world = World::new(15).await;
+    world.as_owner("create table events (at timestamptz not null) partition by range (at)").await;
+    let spec =
+        json!({"databaseRef": {"name": "db"}, "table": {"name": "events"}, "key": {"column": "at"}, "interval": "1 month"});
+    world.create("PartitionPolicy", "events", spec).await;
+    let client = as_the_operator(&world.namespace).await;
+    world.start_as(client.clone(), "2026-11-21T08:00:00Z").await;
+    world.wait("PartitionPolicy", "events", "Ready", "True", "UpToDate").await;
+    assert!(!world.events("events").await.is_empty(), "the operator may publish events");
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(client.clone(), &world.namespace);
+    let refused = secrets.list(&ListParams::default()).await.unwrap_err();
+    assert!(matches!(refused, kube::Error::Api(status) if status.is_forbidden()));
+    let elsewhere: Api<pgreeve::api::PartitionPolicy> = Api::namespaced(client, "default");
+    assert!(elsewhere.list(&ListParams::default()).await.is_err(), "another namespace is none of its business");
+}
