@@ -30,7 +30,7 @@ show() { printf '$ kubectl -n demo %s\n' "$*" && k "$@"; }
 # --- a cluster, a binary, images -------------------------------------------------------------------------------------------
 
 where() {
-    if [[ -n $context ]]; then
+    if [[ -n ${PGREEVE_DEMO_CONTEXT:-} ]]; then
         echo context
     elif docker info >/dev/null 2>&1 && command -v kind >/dev/null; then
         echo kind
@@ -43,7 +43,7 @@ ensure_tools() {
     local missing=()
     command -v kubectl >/dev/null || missing+=(apiserver)
     command -v helm >/dev/null || missing+=(helm)
-    command -v cargo >/dev/null || [[ -n ${PGREEVE_BINARY:-} ]] || missing+=(rust)
+    command -v cargo >/dev/null || ! compiles || missing+=(rust)
     [[ ${#missing[@]} -eq 0 ]] || "$here/tools.sh" "${missing[@]}"
 }
 
@@ -63,11 +63,12 @@ choose_context() {
     esac
 }
 
+# A cluster of somebody else's gets an image that is there already.
+compiles() { [[ -z ${PGREEVE_BINARY:-} && $(where) != context ]]; }
+
 build_binary() {
-    if [[ -n ${PGREEVE_BINARY:-} ]]; then
-        binary=$PGREEVE_BINARY
-        return
-    fi
+    binary=${PGREEVE_BINARY:-}
+    compiles || return 0
     say "compiling"
     cargo build --quiet --release --locked --bin pgreeve
     binary=$top/${CARGO_TARGET_DIR:-target}/release/pgreeve
