@@ -2,13 +2,18 @@
 //!
 //! Data goes to stdout and everything else to stderr; nothing depends on colour; no secret is ever taken from a flag.
 
+mod amount;
+mod apply;
 mod completion;
 mod crds;
+mod database;
 pub mod exit;
 mod explain;
 mod input;
 mod operator;
 mod output;
+mod plan;
+mod policies;
 mod terminal;
 pub mod validate;
 
@@ -46,6 +51,8 @@ pub struct Globals {
 #[derive(Subcommand, Debug)]
 enum Command {
     Validate(validate::Validate),
+    Plan(plan::Plan),
+    Apply(apply::Apply),
     Explain(explain::Explain),
     Crds(crds::Crds),
     Completion(completion::Completion),
@@ -125,6 +132,8 @@ impl Command {
     fn run(self, globals: &Globals) -> Result<Exit, Failure> {
         match self {
             Self::Validate(validate) => validate.run(globals),
+            Self::Plan(plan) => block_on(plan.run(globals)),
+            Self::Apply(apply) => block_on(apply.run(globals)),
             Self::Explain(explain) => explain.run(globals),
             Self::Crds(crds) => crds.run(globals),
             Self::Completion(completion) => completion.run(),

@@ -23,7 +23,6 @@ pub struct Look {
     pub color: bool,
 }
 
-#[allow(dead_code, reason = "plans use the other tones")]
 /// The part of a line that a colour sets apart. The text says the same without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
@@ -78,7 +77,6 @@ impl Look {
     }
 }
 
-#[allow(dead_code, reason = "apply asks")]
 /// Whether a person can be asked: both ends are a terminal.
 pub fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

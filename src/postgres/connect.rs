@@ -56,6 +56,7 @@ impl fmt::Display for Target {
 /// An open session. Dropping it closes the connection, and the server rolls back what was not committed.
 pub struct Session {
     client: Client,
+    tls: Tls,
     connection: JoinHandle<()>,
 }
 
@@ -108,7 +109,7 @@ impl Session {
                 (client, tokio::spawn(async move { drop(connection.await) }))
             }
         };
-        Ok(Self { client, connection })
+        Ok(Self { client, tls: tls.clone(), connection })
     }
 
     /// The driver's client.
@@ -119,6 +120,19 @@ impl Session {
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Asks the server to cancel the statement that runs in this session, over a connection of its own.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub async fn cancel(&self) -> Result<(), Fault> {
+        let token = self.client.cancel_token();
+        let cancelling = |error: tokio_postgres::Error| Fault::connecting(&error);
+        match connector(&self.tls)? {
+            None => token.cancel_query(NoTls).await.map_err(cancelling),
+            Some(connector) => token.cancel_query(connector).await.map_err(cancelling),
+        }
     }
 
     /// Begins a transaction that can only read, with settings under which the catalog prints the same text everywhere.

@@ -4,7 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
 mod generated;
+mod plan;
 mod program;
+mod shop;
 mod small;
 mod validate;

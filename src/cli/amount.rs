@@ -1,0 +1,77 @@
+//! How are sizes and times written for people?
+
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+/// A size such as `318 GiB`.
+pub fn bytes(bytes: i64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    let unit = UNITS[unit];
+    if size < 10.0 { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") }
+}
+
+/// About how long going through this many bytes takes, such as `~ms` or `~4 min`. A scan of a table that is not in memory reads about
+/// 200 MB/s on ordinary cloud storage; one in memory is ten times as fast.
+pub fn time_for(bytes: i64) -> String {
+    match bytes / 200_000_000 {
+        0 => "~ms".into(),
+        seconds @ ..120 => format!("~{seconds} s"),
+        seconds => format!("~{} min", seconds / 60),
+    }
+}
+
+/// A length such as `2s` or `500ms`.
+pub fn length(length: Duration) -> String {
+    if length.subsec_millis() == 0 { format!("{}s", length.as_secs()) } else { format!("{}ms", length.as_millis()) }
+}
+
+/// A moment such as `2026-11-21 08:00Z`.
+pub fn minute(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%MZ").to_string()
+}
+
+/// A bound's literal, with what every midnight in UTC has left out.
+pub fn bound(text: &str) -> String {
+    let utc = text.strip_suffix("+00").map_or((text, ""), |text| (text, "Z"));
+    let (text, zone) = utc;
+    match (text.strip_suffix(" 00:00:00"), text.strip_suffix(":00")) {
+        (Some(date), _) => date.to_owned(),
+        (None, Some(minute)) if text.contains(' ') => format!("{minute}{zone}"),
+        _ => format!("{text}{zone}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("2027-01-01 00:00:00+00", "2027-01-01")]
+    #[case("2026-12-31 23:00:00+00", "2026-12-31 23:00Z")]
+    #[case("2027-01-01 00:00:00", "2027-01-01")]
+    #[case("2027-01-01 06:30:00", "2027-01-01 06:30")]
+    #[case("2027-01-01", "2027-01-01")]
+    #[case("1000000", "1000000")]
+    #[case("018bcfe5-6800-0000-0000-000000000000", "018bcfe5-6800-0000-0000-000000000000")]
+    fn a_bound_is_written_without_what_goes_without_saying(#[case] literal: &str, #[case] written: &str) {
+        assert_eq!(bound(literal), written);
+    }
+
+    #[rstest]
+    #[case(0, "0.0 KiB", "~ms")]
+    #[case(5 << 20, "5.0 MiB", "~ms")]
+    #[case(318 << 30, "318 GiB", "~28 min")]
+    #[case(2_000_000_000, "1.9 GiB", "~10 s")]
+    fn sizes_and_times_are_rounded(#[case] size: i64, #[case] written: &str, #[case] time: &str) {
+        assert_eq!((bytes(size).as_str(), time_for(size).as_str()), (written, time));
+    }
+}

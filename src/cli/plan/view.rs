@@ -1,0 +1,232 @@
+//! What does a person or a script see of plans? The data behind every form of output.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::super::amount;
+use super::super::output;
+use super::super::policies::{Planned, Policies};
+use crate::api::Reason;
+use crate::plan::action::{Action, Blocked, Note, ObjectId};
+use crate::plan::gate::{self, Gate};
+use crate::plan::snapshot::Server;
+use crate::postgres::execute::Budget;
+use crate::sql;
+
+/// Plans of one database.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct View {
+    /// Version of this form.
+    pub format_version: &'static str,
+    /// The database.
+    pub database: DatabaseView,
+    /// The moment that was planned for.
+    pub as_of: Timestamp,
+    /// The policies, in the order of the files.
+    pub policies: Vec<PolicyView>,
+    /// How many changes there are.
+    pub changes: usize,
+    /// How many refusals there are.
+    pub blocked: usize,
+}
+
+/// The database that was looked at.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseView {
+    /// Namespace and name of its PostgresDatabase.
+    pub name: String,
+    /// The database's own name.
+    pub database: String,
+    /// Version of the server.
+    pub server_version: String,
+    /// The role.
+    pub role: String,
+    /// Whether it is a superuser.
+    pub superuser: bool,
+    /// Why nothing may be changed there, if so.
+    pub unwritable: Option<Blocked>,
+}
+
+/// The plan of one policy.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyView {
+    /// The policy.
+    pub object: ObjectId,
+    /// What it is about.
+    pub headline: String,
+    /// Size of the table by PostgreSQL's statistics.
+    pub bytes: i64,
+    /// Identifies the plan.
+    pub fingerprint: String,
+    /// The plan in a few words.
+    pub summary: String,
+    /// What to say when there is nothing to do.
+    pub settled: Option<String>,
+    /// Why it would not be carried out now, if so.
+    pub hold: Option<Hold>,
+    /// The changes.
+    pub actions: Vec<ActionView>,
+    /// What is not done, and why.
+    pub blocked: Vec<Blocked>,
+    /// What a reader should know.
+    pub notes: Vec<Note>,
+}
+
+/// Why a plan waits.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Why.
+    pub reason: &'static str,
+    /// Why, in a sentence.
+    pub message: String,
+    /// Until when, where the clock decides.
+    pub until: Option<Timestamp>,
+}
+
+/// A change.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionView {
+    /// What is done.
+    pub verb: &'static str,
+    /// To what.
+    pub subject: String,
+    /// How.
+    pub detail: String,
+    /// Its locks.
+    pub locks: Vec<LockView>,
+    /// How long it takes, roughly.
+    pub time: String,
+    /// For how long it keeps trying to get its locks.
+    pub lock_budget: String,
+    /// The statements.
+    pub statements: Vec<String>,
+    /// The statements that take it back.
+    pub undo: Vec<String>,
+    /// The change itself: what the fingerprint is made of.
+    pub change: Action,
+}
+
+/// A lock.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockView {
+    /// The table.
+    pub table: String,
+    /// The mode, as in SQL.
+    pub mode: &'static str,
+}
+
+impl View {
+    /// The view of these plans. `approved` are the beginnings of fingerprints that a person has named.
+    pub fn new(policies: &Policies, server: &Server, planned: &[Planned], approved: &[String], as_of: Timestamp) -> Self {
+        let views: Vec<PolicyView> = planned.iter().map(|one| PolicyView::new(one, policies.budget, approved, as_of)).collect();
+        Self {
+            format_version: output::VERSION,
+            database: DatabaseView {
+                name: format!("{}/{}", policies.namespace, policies.database),
+                database: server.database.clone(),
+                server_version: server.version.clone(),
+                role: server.role.clone(),
+                superuser: server.superuser,
+                unwritable: crate::pass::unwritable(server),
+            },
+            as_of,
+            changes: views.iter().map(|view| view.actions.len()).sum(),
+            blocked: views.iter().map(|view| view.blocked.len()).sum(),
+            policies: views,
+        }
+    }
+
+    /// The shortest beginning, of at least four digits, that tells this fingerprint from the others.
+    pub fn short<'a>(&self, fingerprint: &'a str) -> &'a str {
+        let others = || self.policies.iter().map(|policy| policy.fingerprint.as_str()).filter(|other| *other != fingerprint);
+        let fits =
+            |digits: &usize| fingerprint.get(..*digits).is_some_and(|short| !others().any(|other| other.starts_with(short)));
+        let digits = (4..fingerprint.len()).find(fits).unwrap_or(fingerprint.len());
+        fingerprint.get(..digits).unwrap_or(fingerprint)
+    }
+
+    /// Whether a refusal has this reason.
+    pub fn is_blocked_by(&self, reason: Reason) -> bool {
+        self.policies.iter().flat_map(|policy| &policy.blocked).any(|blocked| blocked.reason == reason)
+    }
+}
+
+impl PolicyView {
+    fn new(planned: &Planned, budget: Budget, approved: &[String], as_of: Timestamp) -> Self {
+        let plan = &planned.plan;
+        let actions =
+            plan.actions.iter().zip(&planned.work).map(|(action, work)| ActionView::new(action, *work, budget)).collect();
+        Self {
+            object: plan.object.clone(),
+            headline: plan.headline.clone(),
+            bytes: planned.bytes,
+            fingerprint: plan.fingerprint(),
+            summary: plan.summary(),
+            settled: plan.is_settled().then(|| planned.settled.clone()),
+            hold: hold(planned, approved, as_of),
+            actions,
+            blocked: plan.blocked.clone(),
+            notes: plan.notes.clone(),
+        }
+    }
+}
+
+/// Why a plan would not be carried out now, as the controller decides it. A fingerprint that a person names is an approval.
+pub fn hold(planned: &Planned, approved: &[String], now: Timestamp) -> Option<Hold> {
+    let fingerprint = planned.plan.fingerprint();
+    let approval = approved.iter().any(|beginning| fingerprint.starts_with(beginning)).then_some(fingerprint.as_str());
+    let hold = |reason: Reason, message: String, until| Some(Hold { reason: reason.as_str(), message, until });
+    if planned.settings.suspend && !planned.plan.actions.is_empty() {
+        return hold(Reason::Suspended, "spec.suspend is true, so nothing is changed".into(), None);
+    }
+    match gate::gate(&planned.settings, approval, &planned.plan, now) {
+        Ok(Gate::Nothing | Gate::Go) => None,
+        Ok(Gate::Hold { reason, message, until }) => hold(reason, message, until),
+        Err(blocked) => hold(blocked.reason, blocked.message, None),
+    }
+}
+
+impl ActionView {
+    fn new(action: &Action, work: i64, budget: Budget) -> Self {
+        let script = sql::script(action);
+        let locks = script.locks().into_iter().map(|(mode, table)| LockView { table, mode: mode.as_str() });
+        Self {
+            verb: action.verb(),
+            subject: action.subject().to_owned(),
+            detail: detail(action),
+            locks: locks.collect(),
+            time: amount::time_for(work),
+            lock_budget: amount::length(budget.locks),
+            statements: script.text(),
+            undo: undo(action),
+            change: action.clone(),
+        }
+    }
+}
+
+fn detail(action: &Action) -> String {
+    match action {
+        Action::CreatePartition(create) => format!("[{}, {})", amount::bound(&create.lower), amount::bound(&create.upper)),
+        _ => action.detail(),
+    }
+}
+
+/// What takes an action back, as long as no row has arrived. A repair has no such thing: what was there before is not known any more.
+fn undo(action: &Action) -> Vec<String> {
+    let detach = |parent: &crate::api::TableName, name: &str| {
+        let child = crate::api::TableName { schema: parent.schema.clone(), name: name.to_owned() };
+        let (parent, child) = (sql::quote::table(parent), sql::quote::table(&child));
+        vec![format!("ALTER TABLE {parent} DETACH PARTITION {child}"), format!("DROP TABLE {child}")]
+    };
+    match action {
+        Action::CreatePartition(create) => detach(&create.parent.table, &create.name),
+        Action::CreateDefault(create) => detach(&create.parent.table, &create.name),
+        Action::CreateExtension(extension) => vec![format!("DROP EXTENSION {}", sql::quote::ident(&extension.name))],
+        Action::RepairPartition(_) | Action::DropGuard(_) => vec![],
+    }
+}
