@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod conventions;
 mod malformed;
+mod meaning;
 mod partition_policy;
 mod rights;
 mod world;

@@ -102,12 +102,15 @@ pub fn is_ready(state: &Value) -> bool {
     })
 }
 
-/// What differs, line by line.
+/// What differs, line by line; nothing where the two are equal.
 pub fn difference(expected: &Value, found: &Value) -> String {
     let (mut left, mut right) = (lines(expected), lines(found));
     let common: Vec<String> = left.iter().filter(|line| right.contains(line)).cloned().collect();
     left.retain(|line| !common.contains(line));
     right.retain(|line| !common.contains(line));
+    if left.is_empty() && right.is_empty() {
+        return String::new();
+    }
     format!("missing:\n  {}\nunexpected:\n  {}", left.join("\n  "), right.join("\n  "))
 }
 

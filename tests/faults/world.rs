@@ -111,10 +111,22 @@ impl World {
     /// # Errors
     /// Where that does not happen: then this playing proves nothing.
     pub async fn all_met(&self) -> Result<(), String> {
+        self.soon("was not met", || self.proxy.all_met() && self.faults.all_met()).await
+    }
+
+    /// Waits until the effect that is held back has begun.
+    ///
+    /// # Errors
+    /// Where that does not happen.
+    pub async fn all_begun(&self) -> Result<(), String> {
+        self.soon("did not begin", || self.proxy.all_begun()).await
+    }
+
+    async fn soon(&self, otherwise: &str, is_so: impl Fn() -> bool) -> Result<(), String> {
         let give_up = tokio::time::Instant::now() + PATIENCE;
-        while !(self.proxy.all_met() && self.faults.all_met()) {
+        while !is_so() {
             if tokio::time::Instant::now() > give_up {
-                return Err(format!("the fault was not met\n{}", self.log()));
+                return Err(format!("the fault {otherwise}\n{}", self.log()));
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -160,6 +172,17 @@ impl World {
         objects
     }
 
+    /// Whether the password stayed where it belongs: in no object, event or statement that was written.
+    ///
+    /// # Errors
+    /// The write that holds it.
+    pub fn secret_was_kept(&self) -> Result<(), String> {
+        let password = Database::password(&self.roles.operator);
+        let told = self.faults.writes().into_iter().map(|write| write.body);
+        let told = told.chain(self.proxy.effects().into_iter().map(|effect| effect.sql)).find(|text| text.contains(&password));
+        told.map_or(Ok(()), |text| Err(format!("the password was written: {text}")))
+    }
+
     /// What was written, in order, for a person who reads a failure.
     pub fn log(&self) -> String {
         let sql = self.proxy.effects().into_iter().map(|effect| {
@@ -175,7 +198,7 @@ impl World {
             .faults
             .writes()
             .into_iter()
-            .map(|write| format!("  write {} {:?}: {} {}", write.number, write.fault, write.what, write.body));
+            .map(|write| format!("  write {} {:?}: {} {:.300}", write.number, write.fault, write.what, write.body));
         sql.chain(writes).collect::<Vec<_>>().join("\n")
     }
 }

@@ -98,16 +98,16 @@ impl PgProxy {
         lock(&self.state).effects.len()
     }
 
-    /// How many connections were made so far.
-    pub fn connections(&self) -> usize {
-        lock(&self.state).connections
-    }
-
     /// The effect with this number will meet this fault.
     pub fn plan(&self, number: usize, fault: Fault) {
         let mut state = lock(&self.state);
         state.unmet += 1;
         state.planned.insert(number, fault);
+    }
+
+    /// Whether every effect for which a fault is planned has begun.
+    pub fn all_begun(&self) -> bool {
+        lock(&self.state).planned.is_empty()
     }
 
     /// Whether every planned fault has been met, to its end.
