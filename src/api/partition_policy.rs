@@ -123,11 +123,13 @@ pub struct Create {
     /// How far ahead of now the table must be covered, at least, such as `60 days`. Both ahead and horizon are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub horizon: Option<Span>,
-    /// Where the table begins: a date, or a number for a plain integer step. Partitions from there on are created.
+    /// Where the table begins: a date, or a number for a plain integer step. All partitions from there on are created, those
+    /// that somebody removed included. For a plain integer step it is also where steps are counted from: with 1 and a step of
+    /// 1000000 they begin at 1, 1000001 and so on; without it they begin at multiples of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}|-?[0-9]{1,19})$"))]
     pub from: Option<String>,
-    /// Whether missing partitions between existing ones are created.
+    /// Whether missing partitions between existing ones are created. From `from` on they are in any case.
     #[serde(default = "Create::fill_gaps")]
     pub fill_gaps: bool,
 }

@@ -80,7 +80,7 @@ reasons! {
     TableNotFound: Stalled, "The table does not exist.", "Create the table, or correct spec.table (names are case-sensitive).";
     NotPartitioned: Stalled, "The table is not partitioned by RANGE on the key column.", "Create the table with PARTITION BY RANGE on spec.key.column.";
     KeyMismatch: Stalled, "The key column's type does not go with the encoding or the interval.", "Change spec.key.encoding or spec.interval as the message says.";
-    Overlap: Stalled, "A partition that is off the grid holds a part of one that is to be created.", "Set spec.anchor, spec.interval and spec.timeZone to the bounds that exist, or replace that partition.";
+    Overlap: Stalled, "An existing partition, off the grid or half detached, is in the way of one that is to be created.", "Set spec.anchor, spec.interval and spec.timeZone to the bounds that exist (spec.create.from for a plain step), or finish the detach; the message says which.";
     DefaultRows: Stalled, "The default partition holds rows of a partition that is to be created.", "Move the rows out of the default partition; the message gives the range.";
     DefaultBusy: Stalled, "Creating the partition would scan a large default partition under a lock that the application feels.", "Empty the default partition in a quiet hour; the message gives its size.";
     DefaultForbidden: Stalled, "A default partition exists and the policy forbids one.", "Detach the default partition, or set spec.defaultPartition to Keep.";

@@ -55,6 +55,11 @@ impl Policy for PartitionPolicy {
             let needs = partition::needs(&policy.spec, &one.facts(server), now);
             if !needs.is_empty() {
                 one.details = details::observe(session, &needs).await?;
+                if one.details.taken.values().any(|names| !names.is_empty()) {
+                    // A taken name gets a number, and now it is known which numbered names must be asked for.
+                    let needs = partition::needs(&policy.spec, &one.facts(server), now);
+                    one.details = details::observe(session, &needs).await?;
+                }
             }
             one.coverage = Coverage::of(&policy.spec, &one.facts(server), now);
             found.push(one);

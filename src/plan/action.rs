@@ -58,9 +58,9 @@ pub struct CreatePartition {
     pub parent: Relation,
     /// The new partition's name; it is created in the parent's schema.
     pub name: String,
-    /// Lower bound, inclusive: the text of a literal.
+    /// Lower bound, inclusive: the text of a literal, or `MINVALUE`.
     pub lower: String,
-    /// Upper bound, exclusive: the text of a literal.
+    /// Upper bound, exclusive: the text of a literal, or `MAXVALUE` where the key's type ends.
     pub upper: String,
     /// The role that creates it: the parent's owner.
     pub role: String,

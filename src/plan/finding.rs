@@ -17,7 +17,7 @@ pub struct Finding {
 pub const UNMANAGED: Finding = Finding {
     id: "PGR-201",
     title: "unmanaged partition",
-    meaning: "The partition's bounds do not lie on the policy's grid, cannot be read as its key, or its detach is pending. pgreeve never touches such a partition; rows in it stay where they are, and no partition is created that would overlap it.",
+    meaning: "The partition's bounds do not lie on the policy's grid, cannot be read as its key, it is a foreign table, it lies far beyond what the policy asks for with a gap before it, or its detach is pending. pgreeve never touches such a partition; rows in it stay where they are, and no partition is created that would overlap it.",
     remedy: "If it should be managed, set spec.interval, spec.anchor and spec.timeZone so that the grid meets its bounds (pgreeve adopt proposes them). Finalize a pending detach with ALTER TABLE … DETACH PARTITION … FINALIZE. Otherwise nothing needs to be done.",
 };
 
@@ -53,8 +53,16 @@ pub const INDEX_TOO_LARGE: Finding = Finding {
     remedy: "Build it by hand with CREATE INDEX CONCURRENTLY, under the name that the note gives.",
 };
 
+/// A new partition that holds only a part of a slot.
+pub const PART_OF_A_SLOT: Finding = Finding {
+    id: "PGR-208",
+    title: "partition for a part of a slot",
+    meaning: "An existing partition that does not lie on the policy's grid holds a part of a slot in which rows are due, so the new partition gets what is left of it and meets its neighbours exactly. That happens where the rules of a time zone changed after partitions were made ahead, or beside a partition that was made by hand. The new one is off the grid too and is left alone from then on.",
+    remedy: "Nothing, if the odd partition is known. If there are several, compare spec.interval, spec.anchor and spec.timeZone with the bounds that exist before the plan is carried out.",
+};
+
 /// Every finding, by its identifier.
-pub const ALL: [Finding; 5] = [UNMANAGED, DEFAULT_NOT_EMPTY, MANY_PARTITIONS, OTHER_TABLESPACE, INDEX_TOO_LARGE];
+pub const ALL: [Finding; 6] = [UNMANAGED, DEFAULT_NOT_EMPTY, MANY_PARTITIONS, OTHER_TABLESPACE, INDEX_TOO_LARGE, PART_OF_A_SLOT];
 
 /// The finding with this identifier, in any case.
 pub fn find(id: &str) -> Option<Finding> {

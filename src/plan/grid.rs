@@ -59,7 +59,9 @@ pub enum GridError {
     )]
     TimeOfInteger(Interval, ColumnType),
     /// A date as the anchor of integers.
-    #[error("anchor has no meaning for a plain {0} key: its partitions begin at multiples of the step; remove anchor")]
+    #[error(
+        "anchor has no meaning for a plain {0} key: its partitions begin at create.from, or at multiples of the step; remove anchor"
+    )]
     AnchorOfInteger(ColumnType),
     /// More than 999 999 units.
     #[error("interval \"{0}\" is too large: at most 999999 units")]
@@ -98,6 +100,15 @@ impl Grid {
             (Interval::Time { n, unit }, false) => Steps::Calendar(Dates::new(n.get().into(), unit, anchor)),
         };
         Ok(Self { key, interval, steps, zone })
+    }
+
+    /// The same steps, with one bound at `first`. Changes nothing but a grid of plain integers.
+    #[must_use]
+    pub fn beginning_at(mut self, first: Ordinal) -> Self {
+        if let (Steps::Even { anchor, .. }, true) = (&mut self.steps, self.key.is_integer()) {
+            *anchor = first.get();
+        }
+        self
     }
 
     /// The key that the bounds belong to.

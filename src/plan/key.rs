@@ -189,6 +189,16 @@ impl Key {
         }
     }
 
+    /// The bound as a time: of an identifier, the smallest one of its millisecond. Every other bound stays as it is.
+    pub(super) fn on_time_line(self, bound: Bound) -> Bound {
+        match (self.encoding, bound) {
+            (Encoding::Uuidv7 | Encoding::Ulid, Bound::Value(ordinal)) => {
+                Bound::Value(Ordinal::from_bits(ordinal.bits() >> 80 << 80))
+            }
+            _ => bound,
+        }
+    }
+
     fn finite(self, ordinal: Ordinal) -> Option<i128> {
         self.ordinal(ordinal.get()).map(Ordinal::get)
     }

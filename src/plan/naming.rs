@@ -52,19 +52,24 @@ impl Template {
 /// `name`, or if it is taken `name_2`, `name_3`, and so on; at most 63 bytes.
 #[must_use]
 pub fn unique(name: &str, taken: &BTreeSet<String>) -> String {
-    let first = shorten(name, MAX_BYTES);
-    if !taken.contains(&first) {
-        return first;
-    }
-    let mut number = 2_u64;
+    let mut number = 1;
     loop {
-        let suffix = format!("_{number}");
-        let candidate = shorten(name, MAX_BYTES - suffix.len()) + &suffix;
+        let candidate = numbered(name, number);
         if !taken.contains(&candidate) {
             return candidate;
         }
         number += 1;
     }
+}
+
+/// The name that is tried as the first, the second, and so on: `name`, `name_2`, `name_3`; at most 63 bytes.
+#[must_use]
+pub fn numbered(name: &str, number: u64) -> String {
+    if number <= 1 {
+        return shorten(name, MAX_BYTES);
+    }
+    let suffix = format!("_{number}");
+    shorten(name, MAX_BYTES - suffix.len()) + &suffix
 }
 
 /// At most `bytes` bytes that still tell long names apart.

@@ -157,9 +157,9 @@ pub struct RowsWithin {
     pub column: String,
     /// The column's type, to compare in.
     pub type_name: String,
-    /// Lower bound, inclusive, as a literal's text.
+    /// Lower bound, inclusive, as a literal's text, or `MINVALUE`.
     pub lower: String,
-    /// Upper bound, exclusive, as a literal's text.
+    /// Upper bound, exclusive, as a literal's text, or `MAXVALUE`.
     pub upper: String,
 }
 

@@ -7,7 +7,8 @@ use tokio_postgres::Row;
 use super::connect::Session;
 use super::error::Fault;
 use crate::plan::snapshot::{Details, Needs, Oid, Properties, ROWS_COUNTED, RowsWithin};
-use crate::sql::quote::{grantee, ident, literal, table};
+use crate::sql::quote::{grantee, ident, table};
+use crate::sql::range::KeyRange;
 
 const TABLES: &str = "
 SELECT c.oid, o.rolname::pg_catalog.text, s.spcname::pg_catalog.text, c.relreplident::pg_catalog.text, c.relrowsecurity,
@@ -79,13 +80,12 @@ pub async fn observe(session: &Session, needs: &Needs) -> Result<Details, Fault>
 
 /// Counts as the owner, because our own role may hold no SELECT. Back to the login role afterwards, in the same transaction.
 async fn rows_within(session: &Session, question: &RowsWithin) -> Result<i64, Fault> {
-    let (column, type_name) = (ident(&question.column), &question.type_name);
+    let range =
+        KeyRange { column: &question.column, type_name: &question.type_name, lower: &question.lower, upper: &question.upper };
     let query = format!(
-        "SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY {} WHERE {column} OPERATOR(pg_catalog.>=) {}::{type_name} \
-         AND {column} OPERATOR(pg_catalog.<) {}::{type_name} LIMIT {ROWS_COUNTED}) AS within",
+        "SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY {} WHERE {} LIMIT {ROWS_COUNTED}) AS within",
         table(&question.table),
-        literal(&question.lower),
-        literal(&question.upper),
+        range.within(),
     );
     session.client().batch_execute(&format!("SET LOCAL ROLE {}", ident(&question.owner))).await?;
     let rows: i64 = session.client().query_one(&query, &[]).await?.get(0);

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod partition;
 pub mod quote;
+pub mod range;
 pub mod script;
 
 pub use action::script;

@@ -5,13 +5,14 @@
 //! Foreign keys come with the ATTACH: adding them before would make it lock the referenced table in ACCESS EXCLUSIVE.
 
 use super::quote::{grantee, ident, literal, table};
+use super::range::{KeyRange, bound};
 use super::script::{Check, Lock, LockMode, Script, Step, Transaction, is_still};
 use crate::api::TableName;
 use crate::plan::action::{Change, CreateDefault, CreatePartition, DefaultAtAttach, DropGuard, Relation, RepairPartition};
 
 /// See [`crate::plan::Action::CreatePartition`].
 pub fn create(create: &CreatePartition) -> Script {
-    let bounds = format!("FOR VALUES FROM ({}) TO ({})", literal(&create.lower), literal(&create.upper));
+    let bounds = format!("FOR VALUES FROM ({}) TO ({})", bound(&create.lower), bound(&create.upper));
     let mut attach = attach(&create.parent, &create.name, &create.role, &create.properties, &create.foreign_keys, &bounds);
     let Some(default) = &create.default else {
         return Script { steps: vec![Step::Transaction(attach)], undo: None };
@@ -39,16 +40,12 @@ pub fn create(create: &CreatePartition) -> Script {
 
 /// Without validation yet: the lock lasts milliseconds, whatever the size.
 fn add_guard(create: &CreatePartition, default: &DefaultAtAttach, guard: &str) -> Transaction {
-    let (column, type_name) = (ident(&default.column), &default.type_name);
-    let outside = format!(
-        "{column} IS NULL OR {column} OPERATOR(pg_catalog.<) {}::{type_name} OR {column} OPERATOR(pg_catalog.>=) {}::{type_name}",
-        literal(&create.lower),
-        literal(&create.upper)
-    );
+    let range = KeyRange { column: &default.column, type_name: &default.type_name, lower: &create.lower, upper: &create.upper };
     let statement = format!(
-        "ALTER TABLE ONLY {} ADD CONSTRAINT {} CHECK ({outside}) NOT VALID",
+        "ALTER TABLE ONLY {} ADD CONSTRAINT {} CHECK ({}) NOT VALID",
         table(&default.relation.table),
-        ident(guard)
+        ident(guard),
+        range.outside()
     );
     Transaction {
         role: create.role.clone(),

@@ -329,7 +329,7 @@ fn the_number_of_slots_is_capped() {
     "1000",
     ColumnType::Int8,
     Some(date(2025, 1, 1)),
-    "anchor has no meaning for a plain bigint key: its partitions begin at multiples of the step; remove anchor"
+    "anchor has no meaning for a plain bigint key: its partitions begin at create.from, or at multiples of the step; remove anchor"
 )]
 #[case(
     "1 hour",

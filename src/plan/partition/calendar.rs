@@ -30,8 +30,9 @@ pub(super) fn read(spec: &PartitionPolicySpec, column: &KeyColumn) -> Result<Cal
     let zone = window::zone(&spec.time_zone).map_err(invalid)?;
     let anchor = spec.anchor.as_deref().map(|text| date("anchor", text)).transpose().map_err(invalid)?;
     let grid = Grid::new(spec.interval, anchor, zone.clone(), key).map_err(|error| mismatch(error.to_string()))?;
-    let naming = Template::parse(spec.naming.as_deref(), &grid).map_err(|error| invalid(error.to_string()))?;
     let from = spec.create.from.as_deref().map(|text| from(text, &grid, &zone)).transpose().map_err(invalid)?;
+    let grid = from.map_or(grid.clone(), |from| grid.beginning_at(from));
+    let naming = Template::parse(spec.naming.as_deref(), &grid).map_err(|error| invalid(error.to_string()))?;
     Ok(Calendar { grid, naming, from })
 }
 

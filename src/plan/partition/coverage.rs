@@ -16,8 +16,11 @@ const NAMED: usize = 10;
 pub struct Coverage {
     /// The counts.
     pub counts: PartitionCounts,
-    /// Where the unbroken run of partitions around the present ends: the earliest of all parents.
+    /// Where the unbroken run of partitions around the present ends: the earliest of all parents. Where the present has no partition,
+    /// the end of the last one before it, if there is one.
     pub until: Option<Timestamp>,
+    /// Whether the present has no partition, under some parent.
+    pub uncovered: bool,
     /// Whether the last partition has no upper bound.
     pub unbounded: bool,
     /// Rows in default partitions; absent without any.
@@ -29,29 +32,33 @@ pub struct Coverage {
 impl Coverage {
     /// The coverage at `now`; `None` where the table cannot be laid out.
     pub fn of(spec: &PartitionPolicySpec, facts: &Facts<'_>, now: Timestamp) -> Option<Self> {
-        let layouts = laid_out(spec, facts).ok()?;
+        let layouts = laid_out(spec, facts, now).ok()?;
         let mut coverage = Self { granularity: granularity(spec.interval), ..Self::default() };
         let mut ends = Vec::new();
         for layout in &layouts {
             coverage.count(layout);
             ends.push(end(layout, now));
         }
-        coverage.unbounded = !ends.is_empty() && ends.iter().all(|end| *end == End::Never);
-        coverage.until = ends
-            .into_iter()
-            .filter_map(|end| match end {
-                End::At(at) => Some(at),
-                End::Uncovered => Some(now),
-                End::Never => None,
-            })
-            .min()
-            .filter(|_| !matches!(spec.interval, Interval::Step(_)));
+        if !matches!(spec.interval, Interval::Step(_)) {
+            coverage.conclude(&ends);
+        }
         coverage.counts.unmanaged_names.truncate(NAMED);
         Some(coverage)
     }
 
+    fn conclude(&mut self, ends: &[End]) {
+        self.unbounded = !ends.is_empty() && ends.iter().all(|end| *end == End::Never);
+        let gaps: Vec<Option<Timestamp>> = ends.iter().filter_map(|end| end.uncovered_since()).collect();
+        self.uncovered = !gaps.is_empty();
+        // `None` is the least: a parent without any partition before now.
+        self.until = if self.uncovered { gaps.into_iter().min().flatten() } else { ends.iter().filter_map(End::at).min() };
+    }
+
     /// Seconds that are covered from `now` on; `None` for a plain step and for a table without an end.
     pub fn seconds(&self, now: Timestamp) -> Option<i64> {
+        if self.uncovered {
+            return Some(0);
+        }
         self.until.map(|until| until.as_second().saturating_sub(now.as_second()).max(0))
     }
 
@@ -81,19 +88,35 @@ impl Coverage {
     }
 }
 
-#[derive(PartialEq, Eq)]
+/// Where one parent's run of partitions around the present ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     At(Timestamp),
     Never,
-    Uncovered,
+    /// The present has no partition, since then.
+    Uncovered(Option<Timestamp>),
+}
+
+impl End {
+    fn at(&self) -> Option<Timestamp> {
+        if let Self::At(at) = self { Some(*at) } else { None }
+    }
+
+    fn uncovered_since(&self) -> Option<Option<Timestamp>> {
+        if let Self::Uncovered(since) = self { Some(*since) } else { None }
+    }
 }
 
 fn end(layout: &Layout<'_>, now: Timestamp) -> End {
     let grid = &layout.calendar.grid;
-    match grid.ordinal_at(now).and_then(|at| layout.covered_until(at)) {
-        Some(Bound::Value(ordinal)) => grid.instant_of(ordinal).map_or(End::Never, End::At),
-        Some(_) => End::Never,
-        None => End::Uncovered,
+    let instant = |bound: Bound| bound.value().and_then(|ordinal| grid.instant_of(ordinal));
+    let Some(at) = grid.ordinal_at(now) else { return End::Uncovered(None) };
+    match layout.covered_until(at) {
+        Some(end) => instant(end).map_or(End::Never, End::At),
+        None => {
+            let before = layout.standing().rev().find(|placed| placed.range.upper() <= Bound::Value(at));
+            End::Uncovered(before.and_then(|placed| instant(placed.range.upper())))
+        }
     }
 }
 

@@ -1,23 +1,78 @@
-//! Which partitions are missing? Slots of the grid between where the table begins and how far it must reach.
+//! Which partitions are missing? What no partition holds between where the table begins and how far it must reach.
+
+use std::cmp::Ordering;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::super::action::{Blocked, Note};
-use super::super::grid::{Grid, Slot};
-use super::super::key::{Bound, Ordinal};
-use super::layout::Layout;
-use crate::api::{PartitionPolicySpec, Reason, Span};
+use super::super::finding;
+use super::super::grid::Slot;
+use super::super::key::{Bound, Ordinal, Range};
+use super::layout::{Layout, Standing};
+use super::reach::{self, Reach};
+use crate::api::{PartitionPolicySpec, Reason};
 
 /// Most partitions that one plan creates under one parent. Planning and locks degrade well below (`max_locks_per_transaction`,
 /// measured: 0.3 s to plan an unpruned query over 5 000 partitions).
 pub(super) const MOST: usize = 5_000;
 
+/// How urgent a missing partition is. The order is that of the actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum When {
+    /// Rows are arriving.
+    Present,
+    /// Rows will arrive.
+    Future,
+    /// Rows are late, or are still to be loaded.
+    Past,
+}
+
+/// What a new partition will hold: a slot, or what existing partitions leave of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The slot, which also gives the name.
+    pub slot: Slot,
+    /// The bounds. Where others hold a part of the slot they meet the neighbours' exactly.
+    pub range: Range,
+    /// Whether that is the whole slot.
+    pub is_whole: bool,
+    /// How urgent it is.
+    pub when: When,
+}
+
+/// The values that are written now: those of this instant; for a plain step all of the newest slot.
+struct Present {
+    first: Bound,
+    last: Bound,
+}
+
+impl Present {
+    fn new(now: Option<Ordinal>, reach: &Reach) -> Self {
+        let last_value = |upper: Ordinal| Bound::Value(Ordinal::new(upper.get() - 1));
+        match now.map(Bound::Value) {
+            Some(now) => Self { first: now, last: now },
+            None => {
+                Self { first: reach.present.lower(), last: reach.present.upper().value().map_or(Bound::MaxValue, last_value) }
+            }
+        }
+    }
+
+    fn when(&self, range: &Range) -> When {
+        if range.upper() <= self.first {
+            When::Past
+        } else if range.lower() > self.last {
+            When::Future
+        } else {
+            When::Present
+        }
+    }
+}
+
 /// What is missing under one parent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Missing {
-    /// Slots without a partition, the most urgent first: the present one, the future in order, then the past.
-    pub slots: Vec<Slot>,
+    /// The most urgent first: the present, the future in order, then the past, backwards: late rows are most often a little late.
+    pub pieces: Vec<Piece>,
     /// What cannot be filled.
     pub blocked: Vec<Blocked>,
     /// What a reader should know.
@@ -26,134 +81,128 @@ pub(super) struct Missing {
     pub due: Option<Timestamp>,
 }
 
-/// The first and the last slot that must exist, and the present one.
-struct Reach {
-    first: Slot,
-    present: Slot,
-    last: Slot,
-    due: Option<Timestamp>,
-}
-
 /// What is missing under one parent at `now`.
+///
+/// # Errors
+/// Nothing can be created: the present has no place in the key, or the grid is not that of the table.
 pub(super) fn missing(spec: &PartitionPolicySpec, layout: &Layout<'_>, now: Timestamp) -> Result<Missing, Blocked> {
-    let Some(reach) = reach(spec, layout, now)? else { return Ok(Missing::default()) };
+    let reach = reach::reach(spec, layout, now)?;
     let grid = &layout.calendar.grid;
-    let (Bound::Value(from), Bound::Value(to)) = (reach.first.lower(), reach.last.upper()) else {
-        return Err(end_of_key(layout));
-    };
-    let begin = layout.placed.first().map(|placed| placed.range.lower());
+    let present = Present::new(grid.ordinal_at(now), &reach);
     let mut found = Missing { due: reach.due, ..Missing::default() };
-    let mut count = 0;
-    for slot in grid.slots(from, to, usize::MAX) {
-        if let Some(existing) = layout.overlapping(slot.range()) {
-            let is_whole = existing.range.encloses(slot.range());
-            if !is_whole && slot.lower() >= reach.present.lower() {
-                found.blocked.push(overlap(layout, &slot, &existing.partition.table.name));
-            }
-            continue;
-        }
-        let is_gap = slot.lower() < reach.present.lower() && begin.is_some_and(|begin| slot.lower() > begin);
-        if is_gap && !spec.create.fill_gaps {
-            continue;
-        }
-        count += 1;
-        if count > MOST {
-            return Err(too_many(spec, layout));
-        }
-        found.slots.push(slot);
+    let coming = pieces(layout, (reach.present.lower(), reach.last.upper()), &present);
+    if let Some(piece) = coming.iter().find(|piece| !piece.is_whole).filter(|_| !layout.meets_the_grid()) {
+        return Err(off_the_grid(layout, piece));
     }
-    let present = reach.present.lower();
-    found.slots.sort_by_key(|slot| (slot.lower() < present, slot.clone()));
+    let past = pieces(layout, (reach.first.lower(), reach.present.lower()), &present);
+    let (too_many_coming, too_many_past) = (coming.len() > MOST, past.len() > MOST);
+    let nearest = reach::ahead(grid, &reach.present, spec.create.ahead).upper();
+    found.pieces.extend(coming.into_iter().filter(|piece| !too_many_coming || piece.range.upper() <= nearest));
+    found.pieces.extend(past.into_iter().filter(|_| !too_many_past));
+    found.pieces.retain(|piece| piece.when != When::Past || is_wanted(spec, layout, piece));
+    found.pieces.sort_by(by_urgency);
+    if too_many_coming || too_many_past {
+        found.blocked.push(too_many(spec, layout));
+    }
+    found.blocked.extend(detaching(layout, &reach));
+    found.notes.extend(found.pieces.iter().filter(|piece| !piece.is_whole).map(|piece| partial(layout, piece)));
     Ok(found)
 }
 
-fn reach(spec: &PartitionPolicySpec, layout: &Layout<'_>, now: Timestamp) -> Result<Option<Reach>, Blocked> {
+fn by_urgency(a: &Piece, b: &Piece) -> Ordering {
+    let by_range = if a.when == When::Past { b.range.cmp(&a.range) } else { a.range.cmp(&b.range) };
+    a.when.cmp(&b.when).then(by_range)
+}
+
+/// What no partition holds between two bounds, slot by slot, and at most one more than [`MOST`]. What is held is passed over at
+/// once, so that the work does not grow with the number of slots.
+fn pieces(layout: &Layout<'_>, (from, to): (Bound, Bound), present: &Present) -> Vec<Piece> {
     let grid = &layout.calendar.grid;
-    let is_integer = grid.key().is_integer();
-    let present = if is_integer { newest_with_data(layout) } else { grid.slot_at(now) };
-    let Some(present) = present else { return Err(end_of_key(layout)) };
-    let mut last = present.clone();
-    for _ in 0..spec.create.ahead {
-        // Where the key's type ends there is nothing further to create: the last slot reaches to its end.
-        let Some(next) = grid.next(&last) else { break };
-        last = next;
-    }
-    let mut due = if is_integer { None } else { grid.end(&present) };
-    if let (Some(horizon), false) = (spec.create.horizon, is_integer) {
-        let until = ahead_of(horizon, now, &spec.time_zone)?;
-        if let Some(slot) = grid.slot_at(until).filter(|slot| slot.lower() >= last.lower()) {
-            due =
-                [due, horizon_due(horizon, grid.end(&slot), &spec.time_zone)].into_iter().flatten().filter(|at| *at > now).min();
-            last = slot;
+    let Some(within) = Range::new(from, to) else { return vec![] };
+    let mut pieces = Vec::new();
+    for free in layout.free(&within) {
+        let first = match free.lower() {
+            Bound::Value(value) => grid.slot_containing(value),
+            _ => grid.key().ordinal(grid.key().limits().min).and_then(|least| grid.slot_containing(least)),
+        };
+        let slots = std::iter::successors(first, |slot| grid.next(slot)).take_while(|slot| slot.lower() < free.upper());
+        pieces.extend(slots.filter_map(|slot| piece(layout, slot, &free, present)).take(MOST + 1 - pieces.len()));
+        if pieces.len() > MOST {
+            break;
         }
     }
-    let first = first_slot(spec, layout, &present);
-    Ok(Some(Reach { first, present, last, due }))
+    pieces
 }
 
-/// When the horizon will reach beyond the slot that ends at `end`.
-fn horizon_due(horizon: Span, end: Option<Timestamp>, zone: &str) -> Option<Timestamp> {
-    let zone = TimeZone::get(zone).ok()?;
-    horizon.subtract_from(&end?.to_zoned(zone)).ok().map(|at| at.timestamp())
+fn piece(layout: &Layout<'_>, slot: Slot, free: &Range, present: &Present) -> Option<Piece> {
+    let range = Range::new(slot.lower().max(free.lower()), slot.upper().min(free.upper()))?;
+    // Between two identifiers of one millisecond there is nothing to make a partition for.
+    let on_grid = layout.on_time_line(&range)?;
+    let is_whole = on_grid == *slot.range();
+    Some(Piece { is_whole, slot, range, when: present.when(&range) })
 }
 
-fn ahead_of(horizon: Span, now: Timestamp, zone: &str) -> Result<Timestamp, Blocked> {
-    let invalid = |message: String| Blocked::new(Reason::InvalidSpec, format!("create.horizon: {message}"));
-    let zone = TimeZone::get(zone).map_err(|error| invalid(error.to_string()))?;
-    horizon.add_to(&now.to_zoned(zone)).map(|at| at.timestamp()).map_err(|error| invalid(error.to_string()))
+/// Whether the spec asks for a piece of the past: as a gap between partitions, or as a part of the table that begins where it says.
+fn is_wanted(spec: &PartitionPolicySpec, layout: &Layout<'_>, piece: &Piece) -> bool {
+    let is_gap = layout.standing().next().is_some_and(|oldest| oldest.range.lower() < piece.range.lower());
+    is_gap && spec.create.fill_gaps || layout.from_slot().is_some_and(|from| from.lower() <= piece.range.lower())
 }
 
-fn first_slot(spec: &PartitionPolicySpec, layout: &Layout<'_>, present: &Slot) -> Slot {
-    let grid = &layout.calendar.grid;
-    let from = layout.calendar.from.and_then(|from| grid.slot_containing(from));
-    let oldest = layout.managed().next().and_then(|placed| placed.range.lower().value()).and_then(|at| grid.slot_containing(at));
-    let oldest = oldest.filter(|_| spec.create.fill_gaps);
-    [from, oldest].into_iter().flatten().chain([present.clone()]).min_by_key(Slot::lower).unwrap_or_else(|| present.clone())
+/// A partition whose detach is pending takes no rows and lets no other take its place.
+fn detaching(layout: &Layout<'_>, reach: &Reach) -> Vec<Blocked> {
+    let needed = Range::new(reach.present.lower(), reach.last.upper());
+    let pending = layout.placed.iter().filter(|placed| placed.standing == Standing::Detaching);
+    let in_the_way = pending.filter(|placed| needed.is_some_and(|needed| needed.overlaps(&placed.range)));
+    in_the_way
+        .map(|placed| {
+            let (parent, partition) = (&layout.parent.table, &placed.partition.table);
+            let message = format!(
+                "{parent}: rows of {} have no place because the DETACH CONCURRENTLY of {partition} was broken off; run ALTER TABLE {} DETACH PARTITION {} FINALIZE, then a new partition is created by itself",
+                super::range_text(&placed.range, layout),
+                quoted(parent),
+                quoted(partition),
+            );
+            Blocked::new(Reason::Overlap, message)
+        })
+        .collect()
 }
 
-/// For a plain step there is no clock: the present is the newest partition that holds data, or else where the table begins.
-fn newest_with_data(layout: &Layout<'_>) -> Option<Slot> {
-    let grid = &layout.calendar.grid;
-    let newest = layout.managed().rev().find(|placed| placed.partition.has_blocks != Some(false));
-    let begin = || -> Option<Ordinal> {
-        let oldest = layout.managed().next().and_then(|placed| placed.range.lower().value());
-        layout.calendar.from.or(oldest).or_else(|| grid.key().integer(0))
-    };
-    // A wide partition counts as its last slot: that is where the next one follows.
-    match newest.map(|placed| placed.range.upper()) {
-        Some(Bound::Value(upper)) => grid.slot_containing(last_value(grid, upper)?),
-        Some(_) => None,
-        None => grid.slot_containing(begin()?),
+fn quoted(table: &crate::api::TableName) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    format!("{}.{}", quoted(&table.schema), quoted(&table.name))
+}
+
+fn partial(layout: &Layout<'_>, piece: &Piece) -> Note {
+    Note {
+        id: finding::PART_OF_A_SLOT.id.into(),
+        object: layout.parent.table.to_string(),
+        message: format!(
+            "the new partition {} holds only what existing partitions, which do not lie on the grid, leave of {}",
+            super::range_text(&piece.range, layout),
+            super::range_text(piece.slot.range(), layout),
+        ),
     }
 }
 
-fn last_value(grid: &Grid, upper: Ordinal) -> Option<Ordinal> {
-    i64::try_from(upper.get().checked_sub(1)?).ok().and_then(|value| grid.key().integer(value))
-}
-
-fn overlap(layout: &Layout<'_>, slot: &Slot, name: &str) -> Blocked {
+fn off_the_grid(layout: &Layout<'_>, piece: &Piece) -> Blocked {
+    let neighbour = layout.overlapping(piece.slot.range()).map_or("", |placed| placed.partition.table.name.as_str());
+    let phase = if layout.calendar.grid.key().is_integer() {
+        "create.from (where a step begins) and interval"
+    } else {
+        "anchor, interval and timeZone"
+    };
     let message = format!(
-        "{}: the partition {} cannot be created because {name} holds a part of it; set spec.anchor, spec.interval and spec.timeZone so that the grid meets the bounds of {name}, or replace {name}",
+        "{}: the partition {} cannot be created because {neighbour} holds a part of it, and no existing partition begins or ends on the grid; set {phase} so that the grid meets the bounds of {neighbour}, or replace {neighbour}",
         layout.parent.table,
-        super::range_text(slot.range(), layout),
+        super::range_text(piece.slot.range(), layout),
     );
     Blocked::new(Reason::Overlap, message)
 }
 
 fn too_many(spec: &PartitionPolicySpec, layout: &Layout<'_>) -> Blocked {
     let message = format!(
-        "{}: more than {MOST} partitions would be created; use a longer interval than {}, a later create.from or a nearer create.horizon",
+        "{}: more than {MOST} partitions would be created; use a longer interval than {}, a later create.from or a nearer create.horizon (the present one and create.ahead are made all the same)",
         layout.parent.table, spec.interval
     );
     Blocked::new(Reason::TooManyPartitions, message)
-}
-
-fn end_of_key(layout: &Layout<'_>) -> Blocked {
-    let message = format!(
-        "{}.{}: the present has no place in a key of type {}; use a wider type",
-        layout.parent.table,
-        layout.column.name,
-        layout.calendar.grid.key().column_type()
-    );
-    Blocked::new(Reason::KeyMismatch, message)
 }

@@ -1,10 +1,12 @@
 //! Which partitions does a table lack, and which are not as they should be? The planner of PartitionPolicy.
 //!
-//! Flow: the tree is laid out against the grid ([`layout`]), missing slots are found ([`missing`]), each becomes an action or a
-//! refusal ([`create`]), and existing partitions are compared with the template ([`template`]).
+//! Flow: the tree is laid out against the grid ([`layout`]); what must exist is computed ([`reach`]) and what of it no partition holds
+//! ([`missing`]); each becomes an action or a refusal ([`create`]) with a name ([`names`]); and existing partitions are compared with
+//! the template ([`template`]).
 //!
-//! Guarantees: no action overlaps an existing partition; nothing that is off the grid, unreadable, foreign or pending is
-//! touched; nothing is ever detached or dropped; carrying the plan out and planning again gives an empty plan.
+//! Guarantees: no action overlaps an existing partition; nothing that is off the grid, unreadable, foreign, far in the future or
+//! pending is touched; nothing is ever detached or dropped; carrying the plan out, or any beginning of it, and planning again gives
+//! what is left of it.
 
 use jiff::Timestamp;
 
@@ -13,6 +15,8 @@ mod coverage;
 mod create;
 mod layout;
 mod missing;
+mod names;
+mod reach;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -28,6 +32,8 @@ use super::snapshot::{Details, Needs, Server, Tree};
 use crate::api::partition_policy::{DefaultPartition, Template};
 use crate::api::{PartitionPolicySpec, Reason};
 use layout::Layout;
+use missing::{Missing, When};
+use names::Names;
 
 /// Leaf partitions times indexes above which a note advises a longer interval (measured: unpruned planning 19 ms at 1 000).
 const MANY: usize = 1_000;
@@ -43,28 +49,32 @@ pub struct Facts<'a> {
     pub details: &'a Details,
 }
 
-/// What the first look at the catalog did not tell and the plan depends on.
+/// What the first look at the catalog did not tell and the plan depends on. With answers that some names are taken, it also asks for
+/// the names that are tried next.
 pub fn needs(spec: &PartitionPolicySpec, facts: &Facts<'_>, now: Timestamp) -> Needs {
     let mut needs = Needs::default();
-    let Ok(layouts) = laid_out(spec, facts) else { return needs };
+    let Ok(layouts) = laid_out(spec, facts, now) else { return needs };
+    let mut names = Names::of(facts.tree, facts.details);
+    let mut asked = Vec::new();
     for layout in &layouts {
         let Ok(missing) = missing::missing(spec, layout, now) else { continue };
-        let mut names: Vec<String> = create::wished_names(layout, &missing.slots).collect();
-        needs.default_rows.extend(missing.slots.iter().filter_map(|slot| create::rows_within(layout, slot)));
+        let schema = &layout.parent.table.schema;
+        let asked_before = asked.len();
+        asked.extend(missing.pieces.iter().map(|piece| (schema, names.ask(schema, &names::wished(layout, piece)))));
+        needs.default_rows.extend(missing.pieces.iter().filter_map(|piece| create::rows_within(layout, piece)));
         if wants_default(spec, layout) {
-            names.push(create::default_name(layout));
+            asked.push((schema, names.ask(schema, &names::wished_default(layout))));
         }
-        if names.is_empty() && spec.template == Template::default() {
-            continue;
-        }
-        if !names.is_empty() {
+        if asked.len() > asked_before {
             needs.properties.extend(layout.reference().map(|partition| partition.oid));
             needs.foreign_keys.insert(layout.parent.oid);
-            needs.names.entry(layout.parent.table.schema.clone()).or_default().extend(names);
         }
         if spec.template != Template::default() {
             needs.properties.extend(layout.managed().filter(|p| p.partition.kind == 'r').map(|p| p.partition.oid));
         }
+    }
+    for (schema, names) in asked {
+        needs.names.entry(schema.clone()).or_default().extend(names);
     }
     needs
 }
@@ -72,32 +82,41 @@ pub fn needs(spec: &PartitionPolicySpec, facts: &Facts<'_>, now: Timestamp) -> N
 /// The plan of a policy at `now`.
 pub fn plan(object: ObjectId, spec: &PartitionPolicySpec, facts: &Facts<'_>, now: Timestamp) -> Plan {
     let headline = headline(spec, facts);
-    let layouts = match laid_out(spec, facts) {
+    let layouts = match laid_out(spec, facts, now) {
         Ok(layouts) => layouts,
         Err(blocked) => return Plan::refused(object, headline, blocked),
     };
     let mut plan = Plan::empty(object, headline);
-    for layout in &layouts {
-        plan.actions.extend(leftover_guards(layout));
-    }
-    for layout in &layouts {
-        match missing::missing(spec, layout, now) {
-            Ok(missing) => add_missing(&mut plan, spec, layout, missing, (facts, now)),
-            Err(blocked) => plan.blocked.push(blocked),
-        }
-        if let Some(blocked) = create::missing_privilege(layout.parent, &facts.server.role) {
-            plan.blocked.push(blocked);
-        }
-        add_default(&mut plan, spec, layout, facts.details);
-        plan.notes.extend(notes(layout));
-    }
+    plan.actions.extend(layouts.iter().flat_map(leftover_guards));
+    add_partitions(&mut plan, spec, &layouts, facts, now);
     for layout in &layouts {
         plan.actions.extend(repairs(spec, layout, facts.details));
+        plan.notes.extend(notes(layout));
         plan.notes.extend(unrepaired(spec, layout, facts.details));
     }
     withhold_without_privilege(&mut plan);
     plan.notes.sort();
     plan
+}
+
+/// What is created, under all parents the most urgent first, and then the default partitions.
+fn add_partitions(plan: &mut Plan, spec: &PartitionPolicySpec, layouts: &[Layout<'_>], facts: &Facts<'_>, now: Timestamp) {
+    let mut names = Names::of(facts.tree, facts.details);
+    let (mut partitions, mut defaults) = (Vec::new(), Vec::new());
+    for layout in layouts {
+        match missing::missing(spec, layout, now) {
+            Ok(missing) => partitions.extend(create_missing(plan, spec, layout, missing, &mut names, facts.details)),
+            Err(blocked) => plan.blocked.push(blocked),
+        }
+        plan.blocked.extend(create::missing_privilege(layout.parent, &facts.server.role));
+        if wants_default(spec, layout) {
+            let name = names.give(&layout.parent.table.schema, &names::wished_default(layout));
+            defaults.push(create::default_partition(spec, layout, name, facts.details));
+        }
+        plan.blocked.extend(forbidden_default(spec, layout));
+    }
+    partitions.sort_by_key(|(when, _)| *when);
+    plan.actions.extend(partitions.into_iter().map(|(_, action)| action).chain(defaults));
 }
 
 /// Where a privilege lacks, every action would fail one by one; the plan says it once instead.
@@ -107,7 +126,7 @@ fn withhold_without_privilege(plan: &mut Plan) {
     }
 }
 
-fn laid_out<'a>(spec: &PartitionPolicySpec, facts: &Facts<'a>) -> Result<Vec<Layout<'a>>, Blocked> {
+fn laid_out<'a>(spec: &PartitionPolicySpec, facts: &Facts<'a>, now: Timestamp) -> Result<Vec<Layout<'a>>, Blocked> {
     check(spec)?;
     let tree = facts.tree.ok_or_else(|| {
         let message = format!(
@@ -116,52 +135,51 @@ fn laid_out<'a>(spec: &PartitionPolicySpec, facts: &Facts<'a>) -> Result<Vec<Lay
         );
         Blocked::new(Reason::TableNotFound, message)
     })?;
-    layout::layouts(spec, tree)
+    layout::layouts(spec, tree, now)
 }
 
-fn add_missing(
+/// What is created under one parent. What cannot be is added to the plan's refusals.
+fn create_missing(
     plan: &mut Plan,
     spec: &PartitionPolicySpec,
     layout: &Layout<'_>,
-    missing: missing::Missing,
-    (facts, now): (&Facts<'_>, Timestamp),
-) {
-    plan.blocked.extend(missing.blocked);
-    plan.notes.extend(missing.notes);
+    missing: Missing,
+    names: &mut Names,
+    details: &Details,
+) -> Vec<(When, Action)> {
     plan.due = [plan.due, missing.due].into_iter().flatten().min();
-    let slots: Vec<_> = missing.slots.into_iter().filter(create::is_creatable).collect();
-    if let (Some(child), false) = (layout.subpartitioned(), slots.is_empty()) {
+    plan.blocked.extend(missing.blocked);
+    if let (Some(child), false) = (layout.subpartitioned(), missing.pieces.is_empty()) {
         let message = format!(
             "{}: its partition {} is itself partitioned, so a new plain partition would be unlike its siblings; make a policy for a table whose partitions are plain",
             layout.parent.table, child.table.name
         );
         plan.blocked.push(Blocked::new(Reason::Unsupported, message));
-        return;
+        return vec![];
     }
-    let names = create::names(layout, &slots, facts.details.taken.get(&layout.parent.table.schema));
-    for (slot, name) in slots.iter().zip(&names) {
-        match create::partition(spec, layout, (slot, name), facts.details, now) {
-            Ok(action) => plan.actions.push(action),
+    plan.notes.extend(missing.notes);
+    let mut actions = Vec::new();
+    for piece in &missing.pieces {
+        let name = names.give(&layout.parent.table.schema, &names::wished(layout, piece));
+        match create::partition(spec, layout, (piece, &name), details) {
+            Ok(action) => actions.push((piece.when, action)),
             Err(blocked) => plan.blocked.push(blocked),
         }
     }
+    actions
 }
 
 fn wants_default(spec: &PartitionPolicySpec, layout: &Layout<'_>) -> bool {
     spec.default_partition == DefaultPartition::Ensure && layout.default.is_none()
 }
 
-fn add_default(plan: &mut Plan, spec: &PartitionPolicySpec, layout: &Layout<'_>, details: &Details) {
-    if wants_default(spec, layout) {
-        plan.actions.push(create::default_partition(spec, layout, details));
-    }
-    if let (DefaultPartition::Forbid, Some(default)) = (spec.default_partition, layout.default) {
-        let message = format!(
-            "{} has the default partition {}, which the policy forbids; move its rows away and detach it, or set spec.defaultPartition to Keep",
-            layout.parent.table, default.table.name
-        );
-        plan.blocked.push(Blocked::new(Reason::DefaultForbidden, message));
-    }
+fn forbidden_default(spec: &PartitionPolicySpec, layout: &Layout<'_>) -> Option<Blocked> {
+    let default = layout.default.filter(|_| spec.default_partition == DefaultPartition::Forbid)?;
+    let message = format!(
+        "{} has the default partition {}, which the policy forbids; move its rows away and detach it, or set spec.defaultPartition to Keep",
+        layout.parent.table, default.table.name
+    );
+    Some(Blocked::new(Reason::DefaultForbidden, message))
 }
 
 fn leftover_guards(layout: &Layout<'_>) -> Vec<Action> {
@@ -194,7 +212,8 @@ fn unrepaired(spec: &PartitionPolicySpec, layout: &Layout<'_>, details: &Details
     for partition in layout.managed().map(|placed| placed.partition) {
         let Some(found) = details.properties.get(&partition.oid) else { continue };
         let note = |id: &str, message: String| Note { id: id.into(), object: partition.table.to_string(), message };
-        if let Some(wanted) = spec.template.tablespace.as_ref().filter(|wanted| found.tablespace.as_ref() != Some(wanted)) {
+        let is_elsewhere = |wanted: &&String| found.tablespace.as_deref().unwrap_or("pg_default") != wanted.as_str();
+        if let Some(wanted) = spec.template.tablespace.as_ref().filter(is_elsewhere) {
             let is = found.tablespace.as_deref().unwrap_or("the database's default");
             notes.push(note(
                 finding::OTHER_TABLESPACE.id,

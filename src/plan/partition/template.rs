@@ -16,17 +16,26 @@ pub(super) fn too_large_to_index(template: &Template, found: &Properties, name: 
     lacking.filter(|index| found.bytes > LARGEST_INDEXED && !found.indexes.contains_key(index)).collect()
 }
 
+/// The partition that a new one is made like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sibling<'a> {
+    /// Its name, which its indexes' names begin with.
+    pub name: &'a str,
+    /// What it has.
+    pub properties: &'a Properties,
+}
+
 /// What a new partition gets: everything of its sibling, with the template's word above it.
-pub(super) fn for_new(template: &Template, sibling: Option<&Properties>, parent_owner: &str, name: &str) -> Vec<Change> {
+pub(super) fn for_new(template: &Template, sibling: Option<Sibling<'_>>, parent_owner: &str, name: &str) -> Vec<Change> {
     let none = Properties { owner: parent_owner.to_owned(), replica_identity: 'd', ..Properties::default() };
-    let like = sibling.unwrap_or(&none);
+    let (like, like_name) = sibling.map_or((&none, ""), |sibling| (sibling.properties, sibling.name));
     let mut changes = Vec::new();
     if let Some(tablespace) = template.tablespace.as_ref().or(like.tablespace.as_ref()) {
         changes.push(Change::Tablespace { name: tablespace.clone() });
     }
     changes.extend(storage(template, like));
     changes.extend(statistics(template, like));
-    changes.extend(sibling_indexes(template, like, name));
+    changes.extend(sibling_indexes(template, (like, like_name), name));
     changes.extend(template.indexes.iter().map(|index| template_index(index, name, false)));
     changes.extend(identity(template, like));
     changes.extend(security(template, like));
@@ -104,9 +113,9 @@ fn statistics(template: &Template, like: &Properties) -> Vec<Change> {
 
 /// Indexes of the sibling that neither its parent nor the template accounts for. They are told apart by what they index: the name
 /// of a copy begins with the new partition's.
-fn sibling_indexes(template: &Template, like: &Properties, name: &str) -> Vec<Change> {
-    let of_template = |index: &str| template.indexes.iter().any(|wanted| index.ends_with(&format!("_{}", wanted.name)));
-    let others = like.indexes.iter().filter(|(index, _)| !of_template(index));
+fn sibling_indexes(template: &Template, (like, like_name): (&Properties, &str), name: &str) -> Vec<Change> {
+    let of_template: BTreeSet<String> = template.indexes.iter().map(|wanted| index_name(like_name, &wanted.name)).collect();
+    let others = like.indexes.iter().filter(|(index, _)| !of_template.contains(*index));
     others
         .enumerate()
         .map(|(number, (_, definition))| {
