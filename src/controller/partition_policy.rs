@@ -54,8 +54,8 @@ impl Reporting for PartitionPolicy {
         let Some(coverage) = &facts.coverage else { return Self::unmeasure(metrics, series) };
         metrics.partitions.get_or_create(series).set(coverage.counts.count.into());
         metrics.unmanaged.get_or_create(series).set(coverage.counts.unmanaged.into());
-        // A table that never had a partition for the present is covered until now, and not for a second.
-        metrics.set_covered_until(series, coverage.until.or(coverage.uncovered.then_some(now)));
+        // A table that never had a partition is covered for 0 seconds, not for an unknown number of them.
+        metrics.set_covered_until(series, coverage.until.or(coverage.uncovered.then_some(Timestamp::UNIX_EPOCH)));
         match coverage.default_rows {
             Some(rows) => drop(metrics.default_rows.get_or_create(series).set(rows)),
             None => drop(metrics.default_rows.remove(series)),

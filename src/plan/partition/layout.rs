@@ -186,7 +186,7 @@ impl<'a> Layout<'a> {
     }
 
     /// The slot in which the table begins, if the spec says.
-    pub fn from_slot(&self) -> Option<Slot> {
+    pub fn beginning(&self) -> Option<Slot> {
         self.calendar.grid.slot_containing(self.calendar.from?)
     }
 

@@ -145,7 +145,7 @@ fn piece(layout: &Layout<'_>, slot: Slot, free: &Range, present: &Present) -> Op
 /// Whether the spec asks for a piece of the past: as a gap between partitions, or as a part of the table that begins where it says.
 fn is_wanted(spec: &PartitionPolicySpec, layout: &Layout<'_>, piece: &Piece) -> bool {
     let is_gap = layout.standing().next().is_some_and(|oldest| oldest.range.lower() < piece.range.lower());
-    is_gap && spec.create.fill_gaps || layout.from_slot().is_some_and(|from| from.lower() <= piece.range.lower())
+    is_gap && spec.create.fill_gaps || layout.beginning().is_some_and(|from| from.lower() <= piece.range.lower())
 }
 
 /// A partition whose detach is pending takes no rows and lets no other take its place.

@@ -38,7 +38,7 @@ pub(super) fn reach(spec: &PartitionPolicySpec, layout: &Layout<'_>, now: Timest
     let mut due = grid.end(&present);
     if let Some(horizon) = spec.create.horizon {
         let horizon = Horizon::new(horizon, &spec.time_zone)?;
-        let reached = horizon.from(now)?;
+        let reached = horizon.ahead_of(now)?;
         // Beyond what the key can hold the table reaches to its end.
         let slot = if grid.ordinal_at(reached).is_some() { grid.slot_at(reached) } else { last_slot(grid) };
         if let Some(slot) = slot.filter(|slot| slot.lower() > last.lower()) {
@@ -74,7 +74,7 @@ impl Horizon {
         Ok(Self { span, zone: super::super::window::zone(zone).map_err(|message| Blocked::new(Reason::InvalidSpec, message))? })
     }
 
-    fn from(&self, at: Timestamp) -> Result<Timestamp, Blocked> {
+    fn ahead_of(&self, at: Timestamp) -> Result<Timestamp, Blocked> {
         let reached = self.span.add_to(&at.to_zoned(self.zone.clone())).map(|at| at.timestamp());
         reached.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("create.horizon: {error}")))
     }
@@ -85,7 +85,7 @@ impl Horizon {
     /// guess, and where it is wrong the moment is searched for.
     fn reaches(&self, bound: Option<Timestamp>, (now, end): (Timestamp, Option<Timestamp>)) -> Option<Timestamp> {
         let (bound, end) = (bound?, end?);
-        let is_behind = |at: Timestamp| self.from(at).is_ok_and(|reached| reached >= bound);
+        let is_behind = |at: Timestamp| self.ahead_of(at).is_ok_and(|reached| reached >= bound);
         let before = |at: Timestamp| at.checked_sub(jiff::SignedDuration::from_secs(1)).unwrap_or(at);
         let guess = self.span.subtract_from(&bound.to_zoned(self.zone.clone())).ok().map(|at| at.timestamp());
         if let Some(guess) = guess.filter(|guess| is_behind(*guess) && !is_behind(before(*guess))) {
@@ -102,7 +102,7 @@ impl Horizon {
 }
 
 fn first(spec: &PartitionPolicySpec, layout: &Layout<'_>, present: &Slot) -> Slot {
-    let from = layout.from_slot();
+    let from = layout.beginning();
     let oldest = layout.managed().next().and_then(|placed| layout.calendar.grid.slot_containing(layout.first_value(placed)?));
     let oldest = oldest.filter(|_| spec.create.fill_gaps);
     [from, oldest].into_iter().flatten().chain([present.clone()]).min_by_key(Slot::lower).unwrap_or_else(|| present.clone())
