@@ -20,7 +20,9 @@ use crate::cluster::{objects, secrets};
 use crate::pass::blocked;
 use crate::plan::action::Blocked;
 use crate::plan::connection::{Endpoint, endpoint, qualified};
+use crate::postgres::Fault;
 use crate::postgres::connect::{Password, Session, Target, Tls};
+use crate::postgres::error::FaultKind;
 use crate::postgres::execute::Budget;
 
 /// How long an idle session, and the object that it was opened for, may be used again.
@@ -28,6 +30,9 @@ pub(super) const KEPT: Duration = Duration::from_secs(5);
 
 /// Longest that a pass waits for one of the connections that its database may use.
 const QUEUE: Duration = Duration::from_secs(60);
+
+/// How long the server may take to end a session that was closed.
+const LEAVING: Duration = Duration::from_millis(300);
 
 /// The sessions of all databases.
 #[derive(Clone)]
@@ -85,7 +90,7 @@ impl Databases {
         let what = format!("PostgresDatabase {name} ({target})");
         let fault = |fault| blocked(&what, &fault);
         let epoch = entry.lead_to(&target);
-        let session = Session::open(&target).await.map_err(fault)?;
+        let session = open_patiently(&target).await.map_err(fault)?;
         if entry.pools(&session, &target).await.map_err(fault)? {
             let message = format!("{what} leads through a pooler. {}", Reason::TransactionPooling.remedy());
             return Err(Blocked::new(Reason::TransactionPooling, message));
@@ -205,6 +210,17 @@ impl Databases {
         };
         *known = Some((std::time::Instant::now(), database.clone()));
         Ok(database)
+    }
+}
+
+/// A session that was just closed keeps its slot on the server until its process has ended there.
+async fn open_patiently(target: &Target) -> Result<Session, Fault> {
+    match Session::open(target).await {
+        Err(fault) if fault.kind == FaultKind::TooManyConnections => {
+            tokio::time::sleep(LEAVING).await;
+            Session::open(target).await
+        }
+        opened => opened,
     }
 }
 

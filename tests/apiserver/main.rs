@@ -8,5 +8,7 @@ mod bad_input;
 mod conventions;
 mod malformed;
 mod partition_policy;
+mod postgres_database;
 mod rights;
+mod sessions;
 mod world;
