@@ -1,88 +1,55 @@
 //! How does a pass get a session? Connections bounded for each database, one of them, at most, changing anything.
 //!
 //! A session is kept for a few seconds after a pass, so that a thousand policies of one database share one log-in. Credentials are
-//! read from their Secret whenever a session is opened: a rotated password needs no restart.
+//! read from their Secret whenever a session is opened: a rotated password needs no restart. A log-in that was refused is not
+//! repeated at once, whoever asks: a thousand policies with a wrong password are one wrong password.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kube::{Api, Client};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
+use super::sessions::{Entry, Held, Lease};
 use crate::api::postgres_database::{Connection, SecretRef, TlsMode};
 use crate::api::span::Span;
 use crate::api::{PostgresDatabase, Reason};
 use crate::cluster::{objects, secrets};
 use crate::pass::blocked;
 use crate::plan::action::Blocked;
-use crate::plan::connection::{Endpoint, endpoint};
+use crate::plan::connection::{Endpoint, endpoint, qualified};
+use crate::postgres::Fault;
 use crate::postgres::connect::{Password, Session, Target, Tls};
+use crate::postgres::error::FaultKind;
 use crate::postgres::execute::Budget;
 
 /// How long an idle session, and the object that it was opened for, may be used again.
-const KEPT: Duration = Duration::from_secs(5);
+pub(super) const KEPT: Duration = Duration::from_secs(5);
+
+/// Longest that a pass waits for one of the connections that its database may use.
+const QUEUE: Duration = Duration::from_secs(60);
+
+/// How long the server may take to end a session that was closed.
+const LEAVING: Duration = Duration::from_millis(300);
 
 /// The sessions of all databases.
 #[derive(Clone)]
 pub(crate) struct Databases {
     client: Client,
+    /// How long a refused log-in is not repeated.
+    respite: Duration,
     entries: Arc<Mutex<Entries>>,
 }
 
 /// By namespace and name.
 type Entries = HashMap<(String, String), Arc<Entry>>;
 
-struct Entry {
-    slots: Mutex<(i32, Arc<Semaphore>)>,
-    worker: Arc<AsyncMutex<()>>,
-    idle: Mutex<Vec<Idle>>,
-    known: AsyncMutex<Option<(Instant, PostgresDatabase)>>,
-}
-
-struct Idle {
-    session: Session,
-    since: Instant,
-}
-
-/// A session in use.
-pub(crate) struct Lease {
-    session: Option<Session>,
-    /// What scripts may use of this database.
-    pub budget: Budget,
-    entry: Arc<Entry>,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl Lease {
-    /// The session.
-    pub fn session(&self) -> Result<&Session, Blocked> {
-        self.session.as_ref().ok_or_else(|| Blocked::new(Reason::ConnectionLost, "the session is gone"))
-    }
-
-    /// Waits until nobody else changes this database.
-    pub async fn worker(&self) -> OwnedMutexGuard<()> {
-        self.entry.worker.clone().lock_owned().await
-    }
-
-    /// Gives up the session, after a fault: it may be in any state.
-    pub fn discard(&mut self) {
-        self.session = None;
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
-            lock(&self.entry.idle).push(Idle { session, since: Instant::now() });
-        }
-    }
-}
-
 impl Databases {
-    pub fn new(client: Client) -> Self {
-        Self { client, entries: Arc::default() }
+    /// `respite`: how long a refused log-in is not repeated.
+    pub fn new(client: Client, respite: Duration) -> Self {
+        Self { client, respite, entries: Arc::default() }
     }
 
     /// A session on the PostgresDatabase `name`.
@@ -98,18 +65,60 @@ impl Databases {
                 format!("PostgresDatabase {name} is suspended; set its spec.suspend to false"),
             ));
         }
-        let slot = entry.slot(database.spec.limits.connections).await?;
         let budget = budget(&database)?;
-        let session = match entry.idle_session() {
-            Some(session) => session,
-            None => self.open(&database, namespace, name).await?,
+        let limit = database.spec.limits.connections;
+        let Ok(slot) = tokio::time::timeout(QUEUE, entry.slot(limit)).await else {
+            let message = format!(
+                "PostgresDatabase {name}: its {limit} connections were in use for {} s; raise spec.limits.connections if that repeats",
+                QUEUE.as_secs()
+            );
+            return Err(Blocked::new(Reason::DatabaseNotReady, message));
         };
-        Ok(Lease { session: Some(session), budget, entry, _slot: slot })
+        if let Some(refused) = entry.refusal(self.respite) {
+            return Err(refused);
+        }
+        let slot = slot?;
+        let held = match entry.idle_session() {
+            Some(held) => held,
+            None => self.open(&entry, &database, namespace, name).await.inspect_err(|refused| entry.refuse(refused.clone()))?,
+        };
+        Ok(Lease::new(entry, slot, budget, held))
     }
 
-    async fn open(&self, database: &PostgresDatabase, namespace: &str, name: &str) -> Result<Session, Blocked> {
+    async fn open(&self, entry: &Entry, database: &PostgresDatabase, namespace: &str, name: &str) -> Result<Held, Blocked> {
         let target = self.target(database, namespace, name).await?;
-        Session::open(&target).await.map_err(|fault| blocked(&format!("PostgresDatabase {name} ({target})"), &fault))
+        let what = format!("PostgresDatabase {name} ({target})");
+        let fault = |fault| blocked(&what, &fault);
+        let epoch = entry.lead_to(&target);
+        let session = open_patiently(&target).await.map_err(fault)?;
+        if entry.pools(&session, &target).await.map_err(fault)? {
+            let message = format!("{what} leads through a pooler. {}", Reason::TransactionPooling.remedy());
+            return Err(Blocked::new(Reason::TransactionPooling, message));
+        }
+        entry.accept();
+        Ok(Held::new(session, epoch))
+    }
+
+    /// Whether the failure that a pass just met is news, which the PostgresDatabase's own pass should look into. Says so once.
+    pub fn is_news(&self, namespace: &str, name: &str) -> bool {
+        self.entry(namespace, name).is_news()
+    }
+
+    /// Takes note of what a PostgresDatabase says now: passes of its policies heed it from here on. Sessions that it led to
+    /// stay in use, unless it leads elsewhere now, or with other credentials.
+    ///
+    /// # Errors
+    /// What lacks in its Secrets.
+    pub async fn renew(&self, database: &PostgresDatabase) -> Result<(), Blocked> {
+        let (namespace, name) = (database.namespace().unwrap_or_default(), database.name_any());
+        let entry = self.entry(&namespace, &name);
+        entry.renew(database.clone()).await;
+        if database.spec.suspend {
+            return Ok(());
+        }
+        let target = self.target(database, &namespace, &name).await?;
+        entry.lead_to(&target);
+        Ok(())
     }
 
     /// Where a PostgresDatabase leads, with its present credentials.
@@ -161,28 +170,27 @@ impl Databases {
             TlsMode::VerifyCa => Tls::VerifyCa { ca },
             TlsMode::Disable => Tls::Disable,
         };
+        let host = qualified(&host, namespace);
         Ok(Target { host, port, database, user, password: password.map(Password::new), tls })
     }
 
-    /// Forgets what is known of a database, so that the next session is opened anew.
+    /// Forgets a database that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
         lock(&self.entries).remove(&(namespace.to_owned(), name.to_owned()));
     }
 
-    /// Closes sessions that nobody has used for a while, until `stop`.
+    /// Closes sessions that nobody has used for a while, until `stop`; then all that are not in use.
     pub async fn sweep(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(KEPT)).await.is_some() {
             let entries: Vec<Arc<Entry>> = lock(&self.entries).values().cloned().collect();
-            for entry in entries {
-                lock(&entry.idle).retain(|idle| idle.since.elapsed() < KEPT && !idle.session.is_closed());
-            }
+            entries.iter().for_each(|entry| entry.sweep());
         }
         lock(&self.entries).clear();
     }
 
     fn entry(&self, namespace: &str, name: &str) -> Arc<Entry> {
         let mut entries = lock(&self.entries);
-        entries.entry((namespace.to_owned(), name.to_owned())).or_insert_with(|| Arc::new(Entry::new())).clone()
+        entries.entry((namespace.to_owned(), name.to_owned())).or_default().clone()
     }
 
     async fn known(&self, entry: &Entry, namespace: &str, name: &str) -> Result<PostgresDatabase, Blocked> {
@@ -200,43 +208,24 @@ impl Databases {
             }
             Err(error) => return Err(objects::unavailable(&format!("PostgresDatabase {name}"), &error)),
         };
-        *known = Some((Instant::now(), database.clone()));
+        *known = Some((std::time::Instant::now(), database.clone()));
         Ok(database)
     }
 }
 
-impl Entry {
-    fn new() -> Self {
-        Self {
-            slots: Mutex::new((0, Arc::new(Semaphore::new(0)))),
-            worker: Arc::default(),
-            idle: Mutex::default(),
-            known: AsyncMutex::default(),
+/// A session that was just closed keeps its slot on the server until its process has ended there.
+async fn open_patiently(target: &Target) -> Result<Session, Fault> {
+    match Session::open(target).await {
+        Err(fault) if fault.kind == FaultKind::TooManyConnections => {
+            tokio::time::sleep(LEAVING).await;
+            Session::open(target).await
         }
-    }
-
-    /// Waits for one of `limit` slots. A changed limit begins a new count; sessions of the old one end with their passes.
-    async fn slot(&self, limit: i32) -> Result<OwnedSemaphorePermit, Blocked> {
-        let semaphore = {
-            let mut slots = lock(&self.slots);
-            if slots.0 != limit {
-                *slots = (limit, Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1))));
-            }
-            slots.1.clone()
-        };
-        semaphore.acquire_owned().await.map_err(|_| Blocked::new(Reason::ConnectionLost, "the operator is stopping"))
-    }
-
-    fn idle_session(&self) -> Option<Session> {
-        let mut idle = lock(&self.idle);
-        while let Some(Idle { session, since }) = idle.pop() {
-            if since.elapsed() < KEPT && !session.is_closed() {
-                return Some(session);
-            }
-        }
-        None
+        opened => opened,
     }
 }
+
+/// The right to change a database, held by one pass at a time.
+pub(crate) type Worker = OwnedMutexGuard<()>;
 
 /// What scripts may use of a database.
 ///
@@ -253,6 +242,6 @@ pub(crate) fn budget(database: &PostgresDatabase) -> Result<Budget, Blocked> {
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,7 @@ mod kind;
 mod partition_policy;
 mod policy;
 mod postgres_database;
+mod sessions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +76,14 @@ pub(crate) struct Context {
     nudges: mpsc::UnboundedSender<Nudge>,
 }
 
+impl Context {
+    /// Wishes that an object be looked at now.
+    fn nudge(&self, kind: &'static str, namespace: &str, name: &str) {
+        // Without a listener the operator is stopping.
+        drop(self.nudges.send(Nudge { kind, namespace: namespace.to_owned(), name: name.to_owned() }));
+    }
+}
+
 /// A wish that an object be looked at now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Nudge {
@@ -108,7 +117,7 @@ pub async fn run_with(
     let (nudges, wishes) = mpsc::unbounded_channel();
     let context = Context {
         events: Events::new(client.clone(), &config.identity),
-        databases: Databases::new(client.clone()),
+        databases: Databases::new(client.clone(), config.backoff_min),
         client,
         config,
         metrics: telltales.metrics,

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Context;
-use super::databases::Lease;
 use super::kind::{Kind, Report};
+use super::sessions::Lease;
 use crate::api::{APPROVE_ANNOTATION, PolicyStatus, Reason};
 use crate::metrics::{ActionLabels, Metrics};
 use crate::pass::{self, Look, Policy};
@@ -19,6 +19,7 @@ use crate::plan::action::{Blocked, Plan};
 use crate::plan::outcome::{ActionResult, Outcome};
 use crate::plan::status::{self, Finding, Run};
 use crate::plan::{Gate, gate};
+use crate::postgres::Session;
 
 /// What a policy adds to the common pass.
 pub(crate) trait Reporting:
@@ -64,9 +65,10 @@ impl<P: Reporting> PolicyKind<P> {
     async fn work(&self, policy: &P) -> Result<Passed<P::Facts>, Blocked> {
         let database = &policy.settings().database_ref.name;
         let namespace = policy.namespace().unwrap_or_default();
-        let mut lease =
-            self.context.databases.acquire(&namespace, database).await.map_err(|refused| through(database, refused))?;
-        let look = self.look(policy, &mut lease).await?;
+        let mut lease = self.acquire(&namespace, database).await?;
+        let session = lease.take()?;
+        let look = self.look(policy, &session).await?;
+        lease.put(session);
         if let Some(refused) = pass::unwritable(&look.server) {
             return Err(through(database, refused));
         }
@@ -76,22 +78,35 @@ impl<P: Reporting> PolicyKind<P> {
         }
         let plan = first(&look.plans)?;
         let _worker = lease.worker().await;
+        let session = lease.take()?;
         let started = self.context.config.clock.now();
-        let outcome = pass::execute(lease.session()?, plan, lease.budget).await;
+        let outcome = pass::execute(&session, plan, lease.budget).await;
         let finished = self.context.config.clock.now();
         self.count(&outcome);
-        let look = self.look(policy, &mut lease).await?;
+        let look = self.look(policy, &session).await?;
+        lease.put(session);
         // A changed database is another plan: approval does not extend to what is left.
         let gate = self.gate(policy, &look)?;
         Ok(Passed { look, gate, run: Some((started, finished, outcome)) })
     }
 
-    async fn look(&self, policy: &P, lease: &mut Lease) -> Result<Look<P::Facts>, Blocked> {
-        let looked = pass::look(&[policy], lease.session()?, self.context.config.clock.now()).await;
-        looked.map_err(|fault| {
-            lease.discard();
-            pass::blocked(&policy.id().to_string(), &fault)
-        })
+    async fn acquire(&self, namespace: &str, database: &str) -> Result<Lease, Blocked> {
+        let databases = &self.context.databases;
+        let refused = match databases.acquire(namespace, database).await {
+            Ok(lease) => return Ok(lease),
+            Err(refused) => refused,
+        };
+        // The database's own pass is to say the same, and to wait for better days on behalf of all its policies.
+        let is_known = matches!(refused.reason, Reason::DatabaseNotFound | Reason::DatabaseNotReady);
+        if !is_known && databases.is_news(namespace, database) {
+            self.context.nudge("PostgresDatabase", namespace, database);
+        }
+        Err(through(database, refused))
+    }
+
+    async fn look(&self, policy: &P, session: &Session) -> Result<Look<P::Facts>, Blocked> {
+        let looked = pass::look(&[policy], session, self.context.config.clock.now()).await;
+        looked.map_err(|fault| pass::blocked(&policy.id().to_string(), &fault))
     }
 
     fn gate(&self, policy: &P, look: &Look<P::Facts>) -> Result<Gate, Blocked> {

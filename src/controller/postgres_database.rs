@@ -1,19 +1,24 @@
 //! What does a pass of PostgresDatabase do? Connect, look who and where we are, check what its policies need, create extensions.
 
+use std::collections::BTreeMap;
+
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use super::databases::{Lease, budget};
+use super::Context;
+use super::databases::budget;
 use super::kind::{self, Report};
-use super::{Context, Nudge};
+use super::sessions::Lease;
 use crate::api::condition::{READY, find};
 use crate::api::{PartitionPolicy, PostgresDatabase, PostgresDatabaseStatus, Reason};
 use crate::cluster::objects;
 use crate::metrics::DatabaseLabels;
 use crate::pass;
-use crate::plan::action::Blocked;
+use crate::plan::action::{Action, Blocked};
 use crate::plan::database::{self, Finding, Sight};
+use crate::plan::outcome::ActionResult;
+use crate::plan::status;
 use crate::postgres::{Session, details, server};
 
 /// The kind, for the driver.
@@ -29,87 +34,89 @@ impl Kind {
     async fn work(&self, object: &PostgresDatabase, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         budget(object)?;
-        let databases = &self.context.databases;
-        // Anew each time: this pass is the one that notices a changed Secret, host or certificate.
-        databases.forget(&namespace, &name);
-        let target = databases.target(object, &namespace, &name).await?;
-        let mut lease = databases.acquire(&namespace, &name).await?;
-        let what = format!("PostgresDatabase {name} ({target})");
-        let found = self.look(&what, &lease, policies).await;
-        if found.is_err() {
-            lease.discard();
-        }
-        let mut sight = found?;
-        let fault = |fault| pass::blocked(&what, &fault);
-        sight.server.transaction_pooling = server::pools_transactions(lease.session()?, &target).await.map_err(fault)?;
-        sight.server.system_identifier = server::system_identifier(lease.session()?).await;
+        let mut lease = self.context.databases.acquire(&namespace, &name).await?;
+        let session = lease.take()?;
+        let mut sight = self.look(&format!("PostgresDatabase {name}"), &session, policies).await?;
+        sight.server.system_identifier = server::system_identifier(&session).await;
         if let Some(refused) = pass::unwritable(&sight.server) {
+            lease.put(session);
             return Ok(Sight { refused: Some(refused), ..sight });
         }
-        self.extend(object, &lease, &mut sight).await?;
+        self.extend(object, lease, session, &mut sight).await?;
         Ok(sight)
     }
 
-    async fn look(&self, what: &str, lease: &Lease, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
+    async fn look(&self, what: &str, session: &Session, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
         let references: Vec<&PartitionPolicy> = policies.iter().collect();
         let now = self.context.config.clock.now();
-        let looked = pass::look(&references, lease.session()?, now).await.map_err(|fault| pass::blocked(what, &fault))?;
+        let looked = pass::look(&references, session, now).await.map_err(|fault| pass::blocked(what, &fault))?;
         let lacking = looked.plans.into_iter().flat_map(|plan| plan.blocked).filter(|b| b.reason == Reason::MissingPrivilege);
         Ok(Sight { server: looked.server, policies: policies.len(), lacking: lacking.collect(), refused: None, created: vec![] })
     }
 
     /// Creates the extensions that lack, as the admin where there is one.
-    async fn extend(&self, object: &PostgresDatabase, lease: &Lease, sight: &mut Sight) -> Result<(), Blocked> {
-        if object.spec.extensions.is_empty() {
-            return Ok(());
-        }
+    async fn extend(
+        &self,
+        object: &PostgresDatabase,
+        mut lease: Lease,
+        session: Session,
+        sight: &mut Sight,
+    ) -> Result<(), Blocked> {
         let name = object.name_any();
-        let fault = |fault| pass::blocked(&format!("PostgresDatabase {name}: extensions"), &fault);
-        let installed = details::extensions(lease.session()?).await.map_err(fault)?;
-        let plan = database::plan(object, &installed);
+        let what = format!("PostgresDatabase {name}: extensions");
+        let fault = |fault| pass::blocked(&what, &fault);
+        let plan = if object.spec.extensions.is_empty() {
+            database::plan(object, &BTreeMap::new())
+        } else {
+            database::plan(object, &details::extensions(&session).await.map_err(fault)?)
+        };
         sight.lacking.extend(plan.blocked.iter().cloned());
         if plan.actions.is_empty() {
+            lease.put(session);
             return Ok(());
         }
-        let admin = match &object.spec.admin_secret_ref {
-            None => None,
+        let session = match &object.spec.admin_secret_ref {
+            None => session,
             Some(secret) => {
+                // The admin's connection takes the place of ours: together they might be one too many.
+                drop(session);
                 let namespace = object.namespace().unwrap_or_default();
                 let target = self.context.databases.admin_target(object, &namespace, &name, secret).await?;
-                Some(Session::open(&target).await.map_err(fault)?)
+                let what = format!("PostgresDatabase {name}: adminSecretRef {} ({target})", secret.name);
+                Session::open(&target).await.map_err(|fault| pass::blocked(&what, &fault))?
             }
-        };
-        let session = match &admin {
-            Some(session) => session,
-            None => lease.session()?,
         };
         let _worker = lease.worker().await;
-        let outcome = pass::execute(session, &plan, lease.budget).await;
-        match outcome.first_problem() {
-            Some((action, result)) => {
-                let (reason, message) = crate::plan::status::problem(action, result);
-                sight.refused =
-                    Some(Blocked::new(reason, format!("{message}; spec.adminSecretRef may name a role that is allowed to")));
-            }
-            None => sight.created = plan.actions.iter().map(|action| action.subject().to_owned()).collect(),
-        }
+        let outcome = pass::execute(&session, &plan, lease.budget).await;
+        sight.refused = outcome.first_problem().map(|(action, result)| not_created(action, result));
+        let done = outcome.results.iter().filter(|(_, result)| matches!(result, ActionResult::Done { .. }));
+        sight.created = done.map(|(action, _)| action.subject().to_owned()).collect();
         Ok(())
     }
 
-    async fn policies(&self, object: &PostgresDatabase) -> Result<Vec<PartitionPolicy>, Blocked> {
-        let namespace = object.namespace().unwrap_or_default();
-        let wanted = ListParams::default().fields(&format!("spec.databaseRef.name={}", object.name_any()));
-        let found = objects::list(&self.context.client, &namespace, &wanted).await;
+    async fn policies(&self, namespace: &str, name: &str) -> Result<Vec<PartitionPolicy>, Blocked> {
+        let wanted = ListParams::default().fields(&format!("spec.databaseRef.name={name}"));
+        let found = objects::list(&self.context.client, namespace, &wanted).await;
         found.map_err(|error| objects::unavailable("PartitionPolicies", &error))
     }
 
-    /// Policies that waited for this database need not wait for their backoff.
+    /// Policies that waited for this database need not wait for their backoff, and none goes on saying that all is well.
     fn nudge(&self, policies: &[PartitionPolicy]) {
         for policy in policies {
-            let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-            // Without a listener the operator is stopping.
-            drop(self.context.nudges.send(Nudge { kind: "PartitionPolicy", namespace, name }));
+            self.context.nudge("PartitionPolicy", &policy.namespace().unwrap_or_default(), &policy.name_any());
         }
+    }
+}
+
+/// Why an extension is not there, and who could create it.
+fn not_created(action: &Action, result: &ActionResult) -> Blocked {
+    let (reason, message) = status::problem(action, result);
+    match result {
+        ActionResult::Failed { sqlstate: Some(code), .. } if code == "42501" => Blocked::new(
+            Reason::MissingPrivilege,
+            format!("{message}. Name a Secret of a role that may create it in spec.adminSecretRef, or create it by hand"),
+        ),
+        _ => Blocked::new(reason, message),
     }
 }
 
@@ -120,23 +127,24 @@ impl kind::Kind for Kind {
 
     async fn pass(&self, object: &PostgresDatabase, requested: Option<&str>) -> Report {
         let now = self.context.config.clock.now();
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let previous = object.status.clone().unwrap_or_default();
-        let policies = if object.spec.suspend { Ok(vec![]) } else { self.policies(object).await };
-        let seen = match &policies {
-            Ok(policies) if !object.spec.suspend => self.work(object, policies).await,
-            Ok(_) => Err(Blocked::new(Reason::Suspended, "suspended")),
-            Err(blocked) => Err(blocked.clone()),
+        let (policies, renewed) = (self.policies(&namespace, &name).await, self.context.databases.renew(object).await);
+        let seen = match (&policies, renewed) {
+            (Ok(policies), Ok(())) if !object.spec.suspend => self.work(object, policies).await,
+            (Ok(_), Ok(())) => Err(Blocked::new(Reason::Suspended, "suspended")),
+            (_, Err(blocked)) => Err(blocked),
+            (Err(blocked), _) => Err(blocked.clone()),
         };
         let finding = match &seen {
             _ if object.spec.suspend => Finding::Suspended,
             Ok(sight) => Finding::Seen(sight),
             Err(blocked) => Finding::Refused(blocked),
         };
-        let labels = labels(&object.namespace().unwrap_or_default(), &object.name_any());
-        self.context.metrics.database_up.get_or_create(&labels).set(seen.is_ok().into());
+        self.context.metrics.database_up.get_or_create(&labels(&namespace, &name)).set(seen.is_ok().into());
         let state = database::state(&finding);
-        let was_ready = find(&previous.conditions, READY).is_some_and(|ready| ready.status == "True");
-        if state.ready && !was_ready {
+        let was_usable = find(&previous.conditions, READY).is_some_and(|ready| ready.reason == Reason::Connected.as_str());
+        if (state.reason == Reason::Connected) != was_usable {
             self.nudge(policies.as_deref().unwrap_or_default());
         }
         let status = database::report(&previous, object.metadata.generation, requested, &finding, now);
@@ -166,6 +174,13 @@ impl kind::Kind for Kind {
     fn forget(&self, namespace: &str, name: &str) {
         self.context.databases.forget(namespace, name);
         self.context.metrics.database_up.remove(&labels(namespace, name));
+        let (kind, namespace, name) = (Self::new(self.context.clone()), namespace.to_owned(), name.to_owned());
+        tokio::spawn(async move {
+            // Without an answer the policies find out on their next pass.
+            if let Ok(policies) = kind.policies(&namespace, &name).await {
+                kind.nudge(&policies);
+            }
+        });
     }
 }
 

@@ -16,6 +16,7 @@ pub fn reason(kind: FaultKind) -> Reason {
         FaultKind::DatabaseMissing => Reason::DatabaseMissing,
         FaultKind::ReadOnly => Reason::ReadOnly,
         FaultKind::Privilege => Reason::MissingPrivilege,
+        FaultKind::Pooled => Reason::TransactionPooling,
         FaultKind::Lock => Reason::Deferred,
         FaultKind::ConnectionLost => Reason::ConnectionLost,
         FaultKind::Statement => Reason::ActionFailed,
@@ -26,5 +27,6 @@ pub fn reason(kind: FaultKind) -> Reason {
 pub fn blocked(what: &str, fault: &Fault) -> Blocked {
     let reason = reason(fault.kind);
     let state = fault.sqlstate.as_ref().map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default();
-    Blocked::new(reason, format!("{what}: {}{state}. {}", fault.message.trim_end_matches('.'), reason.remedy()))
+    let advice = fault.advice.as_deref().unwrap_or_else(|| reason.remedy());
+    Blocked::new(reason, format!("{what}: {}{state}. {}.", fault.message.trim_end_matches('.'), advice.trim_end_matches('.')))
 }

@@ -7,6 +7,7 @@ mod partition_policy;
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -17,6 +18,7 @@ use crate::api::{PolicySettings, Reason};
 use crate::plan::action::{Blocked, ObjectId, Plan};
 use crate::plan::outcome::{ActionResult, Outcome};
 use crate::plan::snapshot::Server;
+use crate::postgres::error::FaultKind;
 use crate::postgres::execute::{self, Budget};
 use crate::postgres::{Fault, Session, server};
 use crate::sql;
@@ -58,29 +60,52 @@ pub struct Look<F> {
     pub plans: Vec<Plan>,
 }
 
-/// Observes and plans for all of these objects. Reads only, in a READ ONLY transaction.
+/// Longest that a look may take: a server that accepts and then hangs holds up nobody for longer.
+const LOOK: Duration = Duration::from_secs(120);
+
+/// Observes and plans for all of these objects. Reads only, in a READ ONLY transaction. On a server whose version is not supported
+/// there are no facts and no plans. After an error, the session may still be in that transaction.
 ///
 /// # Errors
 /// What the server or the connection said.
 pub async fn look<P: Policy>(objects: &[&P], session: &Session, now: Timestamp) -> Result<Look<P::Facts>, Fault> {
-    session.begin_reading().await?;
-    let observed = observe(objects, session, now).await;
-    let ended = if session.is_closed() { Ok(()) } else { session.end_reading().await };
-    let (server, facts) = observed?;
-    ended?;
+    let observed = tokio::time::timeout(LOOK, observe_in_transaction(objects, session, now)).await;
+    let hung = |_| Fault::new(FaultKind::ConnectionLost, format!("the server did not answer within {} s", LOOK.as_secs()));
+    let (server, facts) = observed.map_err(hung)??;
     let plans = objects.iter().zip(&facts).map(|(object, facts)| object.plan(&server, facts, now)).collect();
     Ok(Look { server, facts, plans })
 }
 
+async fn observe_in_transaction<P: Policy>(
+    objects: &[&P],
+    session: &Session,
+    now: Timestamp,
+) -> Result<(Server, Vec<P::Facts>), Fault> {
+    session.begin_reading().await?;
+    let observed = observe(objects, session, now).await;
+    let ended = if session.is_closed() { Ok(()) } else { session.end_reading().await };
+    let observed = observed?;
+    ended?;
+    Ok(observed)
+}
+
 async fn observe<P: Policy>(objects: &[&P], session: &Session, now: Timestamp) -> Result<(Server, Vec<P::Facts>), Fault> {
     let server = server::observe(session).await?;
+    if unsupported(&server) {
+        return Ok((server, vec![]));
+    }
     let facts = P::observe(objects, session, &server, now).await?;
     Ok((server, facts))
 }
 
+/// The catalog of such a server lacks columns that are asked for.
+fn unsupported(server: &Server) -> bool {
+    server.major() < 14
+}
+
 /// Why nothing may be changed on this server, if so.
 pub fn unwritable(server: &Server) -> Option<Blocked> {
-    if server.major() < 14 {
+    if unsupported(server) {
         let message = format!("the server runs PostgreSQL {}; versions 14 to 18 are supported", server.version);
         return Some(Blocked::new(Reason::VersionUnsupported, message));
     }

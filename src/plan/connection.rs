@@ -12,6 +12,13 @@ use super::action::Blocked;
 use crate::api::Reason;
 use crate::api::postgres_database::{Connection, SecretKeys};
 
+/// A host as it is reached from another namespace. A name of one label in a Secret is the name of a Service beside the Secret, as
+/// CloudNativePG writes it; all else stays what it is.
+pub fn qualified(host: &str, namespace: &str) -> String {
+    let is_one_label = !host.is_empty() && !host.contains(['.', ':', '/', '@']) && host != "localhost";
+    if is_one_label { format!("{host}.{namespace}") } else { host.to_owned() }
+}
+
 /// Where to connect and as whom. The password shows nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -25,6 +32,19 @@ pub struct Endpoint {
     pub user: String,
     /// Password, if there is one.
     pub password: Option<String>,
+}
+
+impl Endpoint {
+    /// What of it contains a NUL: the protocol ends every value with one.
+    fn with_nul(&self) -> Option<&'static str> {
+        let values = [
+            ("host", Some(&self.host)),
+            ("database", Some(&self.database)),
+            ("user", Some(&self.user)),
+            ("password", self.password.as_ref()),
+        ];
+        values.into_iter().find(|(_, value)| value.is_some_and(|value| value.contains('\0'))).map(|(what, _)| what)
+    }
 }
 
 impl fmt::Debug for Endpoint {
@@ -65,13 +85,25 @@ impl Partial {
         let host = self.host.ok_or_else(|| lacking("host (or uri)", "spec.connection.host"))?;
         let database = self.database.ok_or_else(|| lacking("dbname (or uri)", "spec.connection.database"))?;
         let user = self.user.ok_or_else(|| lacking("username or user (or uri)", "spec.connection.keys.username"))?;
+        // The value is not quoted: a key that was mistaken for the port may hold the password.
         let port = match self.port {
             None => 5432,
             Some(text) => text.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
-                invalid(format!("{object}: port {text:?} in Secret {secret} is not a number from 1 to 65535; correct it, or set spec.connection.port"))
+                invalid(format!("{object}: the port in Secret {secret} is not a number from 1 to 65535; correct it, or set spec.connection.port"))
             })?,
         };
-        Ok(Endpoint { host, port, database, user, password: self.password })
+        if host.contains(',') {
+            return Err(invalid(format!(
+                "{object}: Secret {secret} names several hosts; set spec.connection.host to the one that leads to the primary"
+            )));
+        }
+        let endpoint = Endpoint { host, port, database, user, password: self.password };
+        if let Some(what) = endpoint.with_nul() {
+            return Err(invalid(format!(
+                "{object}: the {what} in Secret {secret} contains a NUL, which PostgreSQL cannot take; correct it"
+            )));
+        }
+        Ok(endpoint)
     }
 }
 
@@ -142,6 +174,10 @@ fn text(object: &str, secret: &str, key: &str, data: &BTreeMap<String, Vec<u8>>)
 }
 
 fn from_uri(uri: &str) -> Result<Partial, String> {
+    let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest).split(['/', '?']).next().unwrap_or_default();
+    if authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
+        return Err("names several hosts; give the one that leads to the primary, such as a read-write service".into());
+    }
     let url = Url::parse(uri)
         .map_err(|error| format!("is not a URL ({error}): write postgresql://user:password@host:5432/database"))?;
     if !matches!(url.scheme(), "postgresql" | "postgres") {
@@ -149,17 +185,16 @@ fn from_uri(uri: &str) -> Result<Partial, String> {
     }
     let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
     let present = |text: &str| (!text.is_empty()).then(|| decode(text));
-    // A unix socket's directory does not fit the host of a URL; libpq takes it from a parameter, and so do we.
-    let parameter = url.query_pairs().find(|(name, _)| name == "host").map(|(_, value)| value.into_owned());
+    // A unix socket's directory does not fit the host of a URL; libpq takes it, and all else, from parameters too, and so do we.
+    let parameter = |wanted: &str| url.query_pairs().find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned());
     Ok(Partial {
-        host: parameter.or_else(|| url.host_str().and_then(present)),
-        port: url
-            .port()
-            .map(|port| port.to_string())
-            .or_else(|| url.query_pairs().find(|(n, _)| n == "port").map(|(_, v)| v.into_owned())),
-        database: present(url.path().trim_start_matches('/')),
-        user: present(url.username()),
-        password: url.password().map(decode),
+        // An IPv6 address has brackets in a URL and nowhere else.
+        host: parameter("host")
+            .or_else(|| url.host_str().map(|host| host.trim_start_matches('[').trim_end_matches(']')).and_then(present)),
+        port: url.port().map(|port| port.to_string()).or_else(|| parameter("port")),
+        database: present(url.path().trim_start_matches('/')).or_else(|| parameter("dbname")),
+        user: present(url.username()).or_else(|| parameter("user")),
+        password: url.password().map(decode).or_else(|| parameter("password")),
     })
 }
 
@@ -216,9 +251,62 @@ mod tests {
         assert!(refused.message.contains("spec.connection.host"), "{}", refused.message);
     }
 
+    fn from_one(uri: &str) -> Result<Endpoint, Blocked> {
+        endpoint("o", &connection(), &data(&[("uri", uri)]))
+    }
+
+    #[test]
+    fn an_address_of_version_6_loses_its_brackets() {
+        let endpoint = from_one("postgresql://u:p@[fd00::5]:5433/d").unwrap();
+        assert_eq!((endpoint.host.as_str(), endpoint.port), ("fd00::5", 5433));
+    }
+
+    #[test]
+    fn parameters_of_a_uri_say_what_its_authority_does_not() {
+        let endpoint = from_one("postgresql:///d?host=/run/postgresql&port=5433&user=u&password=p%20q").unwrap();
+        assert_eq!((endpoint.host.as_str(), endpoint.port, endpoint.user.as_str()), ("/run/postgresql", 5433, "u"));
+        assert_eq!(endpoint.password.as_deref(), Some("p q"));
+    }
+
+    #[test]
+    fn several_hosts_are_refused_in_so_many_words() {
+        for uri in ["postgresql://u:p@a:5432,b:5432/d", "postgresql://u:p@a,b/d?target_session_attrs=read-write"] {
+            assert!(from_one(uri).unwrap_err().message.contains("several hosts"), "{uri}");
+        }
+        let keys = data(&[("host", "a,b"), ("dbname", "d"), ("user", "u")]);
+        assert!(endpoint("o", &connection(), &keys).unwrap_err().message.contains("several hosts"));
+        assert_eq!(from_one("postgresql://u:a,b@h/d").unwrap().password.as_deref(), Some("a,b"));
+    }
+
+    #[test]
+    fn a_nul_is_refused_before_the_driver_stumbles_over_it() {
+        for uri in ["postgresql://u:p%00@h/d", "postgresql://u%00:p@h/d", "postgresql://u:p@h/d%00"] {
+            assert!(from_one(uri).unwrap_err().message.contains("NUL"), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_one_label_is_a_service_beside_its_secret() {
+        assert_eq!(qualified("chat-rw", "prod"), "chat-rw.prod");
+        for host in ["chat-rw.prod", "localhost", "10.0.0.1", "fd00::5", "/run/postgresql", "db.example.com"] {
+            assert_eq!(qualified(host, "prod"), host);
+        }
+    }
+
+    #[test]
+    fn other_keys_are_read_where_they_are_named() {
+        let keys = SecretKeys { password: Some("DB_PASS".into()), username: Some("DB_USER".into()), ..SecretKeys::default() };
+        let connection = Connection { keys, ..connection() };
+        let data = data(&[("host", "h"), ("dbname", "d"), ("user", "wrong"), ("DB_USER", "u"), ("DB_PASS", "p")]);
+        let endpoint = endpoint("o", &connection, &data).unwrap();
+        assert_eq!((endpoint.user.as_str(), endpoint.password.as_deref()), ("u", Some("p")));
+    }
+
     #[test]
     fn no_error_quotes_a_secret() {
-        for uri in ["mysql://u:hunter2@h/d", "postgresql://u:hunter2@h:99999/d", "hunter2"] {
+        let keys = data(&[("host", "h"), ("dbname", "d"), ("user", "u"), ("port", "hunter2")]);
+        assert!(!endpoint("o", &connection(), &keys).unwrap_err().message.contains("hunter2"));
+        for uri in ["mysql://u:hunter2@h/d", "postgresql://u:hunter2@h:99999/d", "hunter2", "postgresql://u:hunter2@a,b/d"] {
             let refused = endpoint("o", &connection(), &data(&[("uri", uri)])).unwrap_err();
             assert!(!refused.message.contains("hunter2"), "{}", refused.message);
         }

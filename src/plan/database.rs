@@ -75,22 +75,12 @@ pub fn state(finding: &Finding<'_>) -> State {
         },
         Finding::Refused(blocked) => unready(blocked),
         Finding::Seen(sight) => {
-            if let Some(blocked) = pooled(&sight.server).as_ref().or(sight.refused.as_ref()).or(sight.lacking.first()) {
+            if let Some(blocked) = sight.refused.as_ref().or(sight.lacking.first()) {
                 return unready(blocked);
             }
             State { ready: true, reason: Reason::Connected, message: connected(sight), drifted: false }
         }
     }
-}
-
-fn pooled(server: &Server) -> Option<Blocked> {
-    server.transaction_pooling.then(|| {
-        let message = format!(
-            "the connection to database {} goes through a pooler in transaction mode, which loses session state; connect to PostgreSQL itself, or to a pool in session mode",
-            server.database
-        );
-        Blocked::new(Reason::TransactionPooling, message)
-    })
 }
 
 fn connected(sight: &Sight) -> String {

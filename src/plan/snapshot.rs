@@ -28,8 +28,6 @@ pub struct Server {
     pub in_recovery: bool,
     /// `default_transaction_read_only`.
     pub read_only: bool,
-    /// Whether session state is lost between transactions, as behind a pooler in transaction mode.
-    pub transaction_pooling: bool,
     /// The system identifier, where the role may read it.
     pub system_identifier: Option<String>,
 }

@@ -1,9 +1,11 @@
 //! How is a session opened? One connection with timeouts and a name, closed when dropped.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::error::{Fault, FaultKind};
@@ -12,6 +14,12 @@ use super::tls::connector;
 
 /// Longest that connecting may take, TLS and authentication included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest that a peer's host may leave what was sent to it unacknowledged; then it is gone.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a dropped session may take to say good-bye, which spares the server a line in its log.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A password. It is printed nowhere.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,7 +57,8 @@ pub struct Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}:{}/{}", self.user, self.host, self.port, self.database)
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{}@{open}{}{close}:{}/{}", self.user, self.host, self.port, self.database)
     }
 }
 
@@ -57,7 +66,7 @@ impl fmt::Display for Target {
 pub struct Session {
     client: Client,
     tls: Tls,
-    connection: JoinHandle<()>,
+    _open: oneshot::Sender<Infallible>,
 }
 
 impl fmt::Debug for Session {
@@ -72,44 +81,40 @@ impl Session {
     /// # Errors
     /// A [`Fault`] whose kind says what is wrong: unreachable, TLS, authentication, and so on.
     pub async fn open(target: &Target) -> Result<Self, Fault> {
-        let mut config = Config::new();
-        config
-            .host(&target.host)
-            .port(target.port)
-            .dbname(&target.database)
-            .user(&target.user)
-            .application_name("pgreeve")
-            .connect_timeout(CONNECT_TIMEOUT)
-            .keepalives_idle(Duration::from_secs(30));
-        if let Some(Password(password)) = &target.password {
-            config.password(password);
-        }
-        let opening = Self::connect(config, &target.tls);
-        match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
+        Self::open_within(target, CONNECT_TIMEOUT).await
+    }
+
+    /// The same, within another time than ten seconds, TLS and authentication included.
+    ///
+    /// # Errors
+    /// See [`Session::open`].
+    pub async fn open_within(target: &Target, limit: Duration) -> Result<Self, Fault> {
+        match tokio::time::timeout(limit, Self::connect(target)).await {
             Ok(session) => session,
-            Err(_) => Err(Fault::new(
-                FaultKind::Unreachable,
-                format!("{}:{} did not answer within {} s", target.host, target.port, CONNECT_TIMEOUT.as_secs()),
-            )),
+            Err(_) => {
+                let message = format!("{}:{} did not answer within {} s", target.host, target.port, limit.as_secs_f64());
+                Err(Fault::new(FaultKind::Unreachable, message))
+            }
         }
     }
 
-    async fn connect(mut config: Config, tls: &Tls) -> Result<Self, Fault> {
-        use tokio_postgres::config::SslMode;
-        let connecting = |error: tokio_postgres::Error| Fault::connecting(&error);
-        let (client, connection): (_, JoinHandle<()>) = match connector(tls)? {
+    async fn connect(target: &Target) -> Result<Self, Fault> {
+        let mut config = config(target);
+        let refused = |error: tokio_postgres::Error| Fault::connecting(&error, &target.user, &target.database);
+        let (open, dropped) = oneshot::channel();
+        let client = match connector(&target.tls)? {
             None => {
-                config.ssl_mode(SslMode::Disable);
-                let (client, connection) = config.connect(NoTls).await.map_err(connecting)?;
-                (client, tokio::spawn(async move { drop(connection.await) }))
+                let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await.map_err(refused)?;
+                tokio::spawn(drive(connection, dropped));
+                client
             }
             Some(connector) => {
-                config.ssl_mode(SslMode::Require);
-                let (client, connection) = config.connect(connector).await.map_err(connecting)?;
-                (client, tokio::spawn(async move { drop(connection.await) }))
+                let (client, connection) = config.ssl_mode(SslMode::Require).connect(connector).await.map_err(refused)?;
+                tokio::spawn(drive(connection, dropped));
+                client
             }
         };
-        Ok(Self { client, tls: tls.clone(), connection })
+        Ok(Self { client, tls: target.tls.clone(), _open: open })
     }
 
     /// The driver's client.
@@ -159,9 +164,33 @@ const BEGIN_READING: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ R
     SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '30s'; \
     SET LOCAL standard_conforming_strings = on";
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        // Closes the socket at once instead of when the last clone of an inner channel goes away.
-        self.connection.abort();
+fn config(target: &Target) -> Config {
+    let mut config = Config::new();
+    config
+        .host(&target.host)
+        .port(target.port)
+        .dbname(&target.database)
+        .user(&target.user)
+        .application_name("pgreeve")
+        .keepalives_idle(SILENCE)
+        .keepalives_interval(SILENCE / 3)
+        .keepalives_retries(3)
+        .tcp_user_timeout(SILENCE);
+    if let Some(Password(password)) = &target.password {
+        config.password(password);
+    }
+    config
+}
+
+/// Drives the connection until it ends, or its session is dropped: then, what is left of it ends within a second, whatever the
+/// server is doing.
+async fn drive<E>(connection: impl Future<Output = Result<(), E>>, dropped: oneshot::Receiver<Infallible>) {
+    tokio::pin!(connection);
+    let is_dropped = tokio::select! {
+        ended = &mut connection => { drop(ended); false }
+        _ = dropped => true,
+    };
+    if is_dropped {
+        drop(tokio::time::timeout(FAREWELL, connection).await);
     }
 }

@@ -6,6 +6,7 @@ pub mod details;
 pub mod error;
 pub mod execute;
 pub mod lock;
+pub mod pooler;
 pub mod server;
 mod tls;
 

@@ -1,6 +1,6 @@
 //! Which server is this, and who are we there?
 
-use super::connect::{Session, Target};
+use super::connect::Session;
 use super::error::Fault;
 use crate::plan::snapshot::Server;
 
@@ -25,7 +25,6 @@ pub async fn observe(session: &Session) -> Result<Server, Fault> {
         superuser: row.get(4),
         in_recovery: row.get(5),
         read_only: row.get(6),
-        transaction_pooling: false,
         system_identifier: None,
     })
 }
@@ -34,23 +33,4 @@ pub async fn observe(session: &Session) -> Result<Server, Fault> {
 pub async fn system_identifier(session: &Session) -> Option<String> {
     let query = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()";
     session.client().query_one(query, &[]).await.ok().map(|row| row.get(0))
-}
-
-/// Whether session state gets lost between two transactions of one connection, as behind a pooler in transaction mode.
-///
-/// A session is set up; then a second connection takes whichever server connection is free, and keeps it in an open
-/// transaction. If the first one finds itself on another server process after that, it never had one of its own.
-///
-/// # Errors
-/// What the server or the connection said.
-pub async fn pools_transactions(session: &Session, target: &Target) -> Result<bool, Fault> {
-    const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
-    let before: i32 = session.client().query_one(PID, &[]).await?.get(0);
-    let other = Session::open(target).await?;
-    other.client().batch_execute("BEGIN READ ONLY; SELECT 1").await?;
-    let after = tokio::time::timeout(std::time::Duration::from_secs(2), session.client().query_one(PID, &[])).await;
-    other.client().batch_execute("ROLLBACK").await?;
-    // No answer in time: the only server connection was with the other session.
-    let Ok(after) = after else { return Ok(true) };
-    Ok(after?.get::<_, i32>(0) != before)
 }

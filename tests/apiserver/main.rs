@@ -9,5 +9,7 @@ mod conventions;
 mod malformed;
 mod meaning;
 mod partition_policy;
+mod postgres_database;
 mod rights;
+mod sessions;
 mod world;

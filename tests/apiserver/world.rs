@@ -31,11 +31,7 @@ pub struct World {
 impl World {
     /// A namespace and a database, with the Secret `db` and the PostgresDatabase `db` that lead there.
     pub async fn new(major: u32) -> Self {
-        let client = apiserver().admin().await;
-        let namespace = apiserver().namespace(&client).await;
-        let database = Database::create(major).await;
-        let roles = database.roles().await;
-        let world = Self { client, namespace, database, roles, operator: None };
+        let world = Self::bare(Database::create(major).await).await;
         let server = world.database.server();
         let secret = json!({
             "host": server.socket, "port": server.port.to_string(), "dbname": world.database.name,
@@ -46,6 +42,14 @@ impl World {
             .create("PostgresDatabase", "db", json!({"connection": {"secretRef": {"name": "db"}, "tls": {"mode": "Disable"}}}))
             .await;
         world
+    }
+
+    /// A namespace and this database, and nothing that leads there.
+    pub async fn bare(database: Database) -> Self {
+        let client = apiserver().admin().await;
+        let namespace = apiserver().namespace(&client).await;
+        let roles = database.roles().await;
+        Self { client, namespace, database, roles, operator: None }
     }
 
     /// Creates a Secret of these strings.
@@ -90,15 +94,23 @@ impl World {
 
     /// Starts one with this client, at this moment.
     pub async fn start_as(&mut self, client: Client, now: &str) {
-        let now = now.parse().unwrap();
         let config = Config {
-            namespaces: vec![self.namespace.clone()],
             resync: Duration::from_millis(500),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_millis(500),
-            clock: Clock::from_fn(move || now),
-            ..Config::default()
+            ..self.config(now)
         };
+        self.start_with(client, config).await;
+    }
+
+    /// How an operator is as a user starts it, but in this namespace and at this moment.
+    pub fn config(&self, now: &str) -> Config {
+        let now = now.parse().unwrap();
+        Config { namespaces: vec![self.namespace.clone()], clock: Clock::from_fn(move || now), ..Config::default() }
+    }
+
+    /// Starts one with this client and configuration.
+    pub async fn start_with(&mut self, client: Client, config: Config) {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {

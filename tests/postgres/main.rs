@@ -5,7 +5,10 @@
 mod support;
 
 mod bench;
+mod certificates;
+mod connections;
 mod defaults;
 mod fixture;
 mod locks;
 mod partitions;
+mod poolers;

@@ -2,15 +2,18 @@
 //!
 //! - [`postgres`] starts PostgreSQL 14 to 18, one server a major and test binary, one database a test.
 //! - [`apiserver`] starts etcd and kube-apiserver, one pair a test binary, one namespace a test.
+//! - [`pooler`] is a PgBouncer, [`ancient`] a server that is too old.
 //! - [`pgproxy`] and [`kubefault`] stand before them, number every side effect, and break what they are told to break.
 //!
 //! A test binary takes this in with `#[path = "../support/mod.rs"] mod support;`. The programs come from `hack/tools.sh`.
 #![allow(dead_code, reason = "each test binary uses another part of it")]
 
+pub mod ancient;
 pub mod apiserver;
 pub mod bad_input;
 pub mod kubefault;
 pub mod pgproxy;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 

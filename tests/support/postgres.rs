@@ -221,7 +221,8 @@ fn program(major: u32, name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("no {name} of PostgreSQL {major} in {places:?}: run hack/tools.sh postgres{major}"))
 }
 
-fn as_nobody(program: PathBuf) -> Command {
+/// A command for a program that refuses to run as root.
+pub fn as_nobody(program: PathBuf) -> Command {
     if !is_root() {
         return Command::new(program);
     }
