@@ -11,6 +11,7 @@ use super::Globals;
 use super::exit::{Exit, Failure};
 use crate::plan::connection::parse_uri;
 use crate::postgres::connect::{Password, Session, Target, Tls};
+use crate::postgres::pooler;
 
 /// The variable that is read where neither option is given.
 const USUAL: &str = "PGREEVE_DATABASE_URL";
@@ -45,7 +46,11 @@ impl DatabaseArgs {
     /// If no URL is given, or no connection can be made.
     pub async fn connect(&self, globals: &Globals) -> Result<(Session, Target), Failure> {
         let target = self.target(globals)?;
-        let session = Session::open(&target).await.map_err(|fault| Failure::fault(&target.to_string(), &fault))?;
+        let failure = |fault| Failure::fault(&target.to_string(), &fault);
+        let session = Session::open(&target).await.map_err(failure)?;
+        if pooler::pools_transactions(&session, &target).await.map_err(failure)? {
+            return Err(failure(pooler::fault()));
+        }
         Ok((session, target))
     }
 

@@ -20,10 +20,10 @@ use crate::cluster::{objects, secrets};
 use crate::pass::blocked;
 use crate::plan::action::Blocked;
 use crate::plan::connection::{Endpoint, endpoint, qualified};
-use crate::postgres::Fault;
 use crate::postgres::connect::{Password, Session, Target, Tls};
 use crate::postgres::error::FaultKind;
 use crate::postgres::execute::Budget;
+use crate::postgres::{Fault, pooler};
 
 /// How long an idle session, and the object that it was opened for, may be used again.
 pub(super) const KEPT: Duration = Duration::from_secs(5);
@@ -92,8 +92,7 @@ impl Databases {
         let epoch = entry.lead_to(&target);
         let session = open_patiently(&target).await.map_err(fault)?;
         if entry.pools(&session, &target).await.map_err(fault)? {
-            let message = format!("{what} leads through a pooler. {}", Reason::TransactionPooling.remedy());
-            return Err(Blocked::new(Reason::TransactionPooling, message));
+            return Err(fault(pooler::fault()));
         }
         entry.accept();
         Ok(Held::new(session, epoch))

@@ -133,7 +133,7 @@ impl Session {
     /// If the server cannot be reached.
     pub async fn cancel(&self) -> Result<(), Fault> {
         let token = self.client.cancel_token();
-        let cancelling = |error: tokio_postgres::Error| Fault::connecting(&error);
+        let cancelling = |error: tokio_postgres::Error| Fault::connecting(&error, "", "");
         match connector(&self.tls)? {
             None => token.cancel_query(NoTls).await.map_err(cancelling),
             Some(connector) => token.cancel_query(connector).await.map_err(cancelling),

@@ -49,6 +49,11 @@ pub async fn pools_transactions(session: &Session, target: &Target) -> Result<bo
     }
 }
 
+/// What to say where it does.
+pub fn fault() -> Fault {
+    Fault::new(FaultKind::Pooled, "the connection leads through a pooler that loses session state between transactions")
+}
+
 async fn pid(session: &Session) -> Result<i32, Fault> {
     // As a simple query: a prepared one may meet another session's name behind a pooler, which is what is to be found out.
     for message in session.client().simple_query(PID).await? {
