@@ -88,9 +88,9 @@ pub async fn every_fault(scenario: Scenario) {
         }
     }
     assert!(failures.is_empty(), "scenario {}\n{}", scenario.name, failures.join("\n\n"));
-    let (name, Undisturbed { effects, writes, .. }) = (scenario.name, &undisturbed);
+    let (Scenario { name, major, .. }, Undisturbed { effects, writes, .. }) = (scenario, &undisturbed);
     let line = format!(
-        "scenario {name}: {effects} effects in PostgreSQL, {writes} in Kubernetes; {count} fault plans ended alike and silent\n"
+        "scenario {name}: {effects} effects in PostgreSQL {major}, {writes} in Kubernetes; {count} fault plans ended alike and silent\n"
     );
     tell(&line);
 }

@@ -13,6 +13,8 @@ use crate::support::postgres::Roles;
 pub struct Scenario {
     /// Its name in messages.
     pub name: &'static str,
+    /// The PostgreSQL that it is played on: each scenario on another.
+    pub major: u32,
     /// SQL of the superuser before anything else; `OWNER` and `OPERATOR` stand for the roles.
     pub tables: &'static str,
     /// The spec of a PartitionPolicy, without `databaseRef`; null for none.
@@ -40,6 +42,7 @@ pub fn contained_in(action: &Action) -> Scenario {
 /// A gap, a short horizon, and siblings whose properties a new partition must get. Later the horizon grows.
 pub const CREATE: Scenario = Scenario {
     name: "create",
+    major: 18,
     tables: "
         create role OPERATOR_reader nologin;
         set role OWNER;
@@ -65,6 +68,7 @@ pub const CREATE: Scenario = Scenario {
 /// A default partition that is wanted, and one that must not be scanned under a lock.
 pub const GUARDED: Scenario = Scenario {
     name: "guarded",
+    major: 14,
     tables: "
         set role OWNER;
         create table steps (id bigint not null, note text) partition by range (id);
@@ -91,6 +95,7 @@ pub const GUARDED: Scenario = Scenario {
 /// Partitions that are no longer as the template says.
 pub const REPAIR: Scenario = Scenario {
     name: "repair",
+    major: 17,
     tables: "
         create role OPERATOR_reader nologin;
         set role OWNER;
@@ -119,6 +124,7 @@ pub const REPAIR: Scenario = Scenario {
 /// The CHECK of a run that broke off stands on the default partition and rejects rows.
 pub const LEFTOVER: Scenario = Scenario {
     name: "leftover",
+    major: 15,
     tables: "
         set role OWNER;
         create table events (id bigint not null, at timestamptz not null, body text) partition by range (at);
@@ -139,6 +145,7 @@ pub const LEFTOVER: Scenario = Scenario {
 /// An extension that is missing.
 pub const EXTENSION: Scenario = Scenario {
     name: "extension",
+    major: 16,
     tables: "grant create on database DATABASE to OPERATOR",
     policy: |_| Value::Null,
     database: || json!({"extensions": [{"name": "pg_trgm"}, {"name": "btree_gin"}]}),

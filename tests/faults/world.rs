@@ -39,7 +39,7 @@ pub struct World {
 impl World {
     /// Database, namespace and objects; no operator yet.
     pub async fn set_up(scenario: Scenario) -> Self {
-        let database = Database::create(16).await;
+        let database = Database::create(scenario.major).await;
         let roles = database.roles().await;
         let (admin, config) = (apiserver().admin().await, apiserver().admin_config().await);
         let namespace = apiserver().namespace(&admin).await;

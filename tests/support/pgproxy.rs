@@ -27,6 +27,8 @@ pub enum Fault {
     Refused(&'static str),
     /// It is held back for this long.
     Delayed(Duration),
+    /// It disappears, and so does everything after it; the connection stays open, and nobody answers any more.
+    Swallowed,
 }
 
 /// What happens to new connections.

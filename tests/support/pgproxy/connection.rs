@@ -21,7 +21,7 @@ pub async fn serve(mut client: TcpStream, socket: PathBuf, number: usize, state:
     {
         let mut session = Session::new(number, state);
         let _ = session.relay(client, server).await;
-        lock(&session.state).unmet -= usize::from(session.meeting);
+        session.met();
     }
 }
 
@@ -74,6 +74,8 @@ struct Session {
     skip_to_sync: bool,
     /// A fault is being met; it has been when the connection ends, or with the answer to what it was planned for.
     meeting: bool,
+    /// Nothing passes any more.
+    silent: bool,
 }
 
 impl Session {
@@ -122,6 +124,9 @@ impl Session {
         server: &mut (impl AsyncWrite + Unpin),
         client: &mut (impl AsyncWrite + Unpin),
     ) -> Result<bool> {
+        if self.silent {
+            return Ok(true);
+        }
         if self.skip_to_sync {
             self.skip_to_sync = message.tag != b'S';
             return Ok(true);
@@ -135,6 +140,11 @@ impl Session {
             None => {}
             Some(Fault::CutBefore) => return Ok(false),
             Some(Fault::CutAfter) => self.withhold = Some(self.asked + 1),
+            Some(Fault::Swallowed) => {
+                self.silent = true;
+                self.met();
+                return Ok(true);
+            }
             Some(Fault::Delayed(time)) => tokio::time::sleep(time).await,
             Some(Fault::Refused(sqlstate)) if ends_session(sqlstate) => {
                 client.write_all(&Message::fatal(sqlstate, "terminated by the proxy").bytes).await?;
@@ -164,14 +174,22 @@ impl Session {
             let idle = message.body() == b"I";
             self.dirty &= !(idle && self.asked == self.answered);
         }
-        if message.tag == b'Z' && self.withhold.is_none() && std::mem::take(&mut self.meeting) {
-            lock(&self.state).unmet -= 1;
+        if message.tag == b'Z' && self.withhold.is_none() {
+            self.met();
+        }
+        if self.silent {
+            return Ok(true);
         }
         if withheld {
             return Ok(self.withhold.is_none_or(|answer| self.answered < answer));
         }
         client.write_all(&message.bytes).await?;
         Ok(true)
+    }
+
+    /// The fault that is being met, if any, has been met.
+    fn met(&mut self) {
+        lock(&self.state).unmet -= usize::from(std::mem::take(&mut self.meeting));
     }
 
     /// The first ReadyForQuery ends the login and answers no question.
