@@ -26,7 +26,8 @@ impl Kind {
         Self { context }
     }
 
-    async fn work(&self, object: &PostgresDatabase, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
+    /// Also the names of the policies.
+    async fn work(&self, object: &PostgresDatabase) -> Result<(Sight, Vec<String>), Blocked> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         budget(object)?;
         let databases = &self.context.databases;
@@ -35,27 +36,41 @@ impl Kind {
         let target = databases.target(object, &namespace, &name).await?;
         let mut lease = databases.acquire(&namespace, &name).await?;
         let what = format!("PostgresDatabase {name} ({target})");
-        let found = self.look(&what, &lease, policies).await;
+        let found = self.look(&what, object, &lease).await;
         if found.is_err() {
             lease.discard();
         }
-        let mut sight = found?;
+        let (mut sight, policies) = found?;
         let fault = |fault| pass::blocked(&what, &fault);
         sight.server.transaction_pooling = server::pools_transactions(lease.session()?, &target).await.map_err(fault)?;
         sight.server.system_identifier = server::system_identifier(lease.session()?).await;
         if let Some(refused) = pass::unwritable(&sight.server) {
-            return Ok(Sight { refused: Some(refused), ..sight });
+            return Ok((Sight { refused: Some(refused), ..sight }, policies));
         }
         self.extend(object, &lease, &mut sight).await?;
-        Ok(sight)
+        Ok((sight, policies))
     }
 
-    async fn look(&self, what: &str, lease: &Lease, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
-        let references: Vec<&PartitionPolicy> = policies.iter().collect();
-        let now = self.context.config.clock.now();
-        let looked = pass::look(&references, lease.session()?, now).await.map_err(|fault| pass::blocked(what, &fault))?;
-        let lacking = looked.plans.into_iter().flat_map(|plan| plan.blocked).filter(|b| b.reason == Reason::MissingPrivilege);
-        Ok(Sight { server: looked.server, policies: policies.len(), lacking: lacking.collect(), refused: None, created: vec![] })
+    /// Looks for all policies of the database, page by page: there may be thousands.
+    async fn look(&self, what: &str, object: &PostgresDatabase, lease: &Lease) -> Result<(Sight, Vec<String>), Blocked> {
+        let namespace = object.namespace().unwrap_or_default();
+        let fault = |fault| pass::blocked(what, &fault);
+        let (mut names, mut lacking) = (Vec::new(), Vec::new());
+        let mut wanted = ListParams::default().fields(&format!("spec.databaseRef.name={}", object.name_any()));
+        loop {
+            let page = objects::page::<PartitionPolicy>(&self.context.client, &namespace, &wanted).await;
+            let (policies, next) = page.map_err(|error| objects::unavailable("PartitionPolicies", &error))?;
+            let references: Vec<&PartitionPolicy> = policies.iter().collect();
+            let looked = pass::look(&references, lease.session()?, self.context.config.clock.now()).await.map_err(fault)?;
+            let blocked = looked.plans.into_iter().flat_map(|plan| plan.blocked);
+            lacking.extend(blocked.filter(|blocked| blocked.reason == Reason::MissingPrivilege));
+            names.extend(policies.iter().map(|policy| policy.name_any()));
+            let Some(next) = next else {
+                let sight = Sight { server: looked.server, policies: names.len(), lacking, refused: None, created: vec![] };
+                return Ok((sight, names));
+            };
+            wanted = next;
+        }
     }
 
     /// Creates the extensions that lack, as the admin where there is one.
@@ -96,19 +111,11 @@ impl Kind {
         Ok(())
     }
 
-    async fn policies(&self, object: &PostgresDatabase) -> Result<Vec<PartitionPolicy>, Blocked> {
-        let namespace = object.namespace().unwrap_or_default();
-        let wanted = ListParams::default().fields(&format!("spec.databaseRef.name={}", object.name_any()));
-        let found = objects::list(&self.context.client, &namespace, &wanted).await;
-        found.map_err(|error| objects::unavailable("PartitionPolicies", &error))
-    }
-
     /// Policies that waited for this database need not wait for their backoff.
-    fn nudge(&self, policies: &[PartitionPolicy]) {
-        for policy in policies {
-            let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+    fn nudge(&self, namespace: &str, policies: Vec<String>) {
+        for name in policies {
             // Without a listener the operator is stopping.
-            drop(self.context.nudges.send(Nudge { kind: "PartitionPolicy", namespace, name }));
+            drop(self.context.nudges.send(Nudge { kind: "PartitionPolicy", namespace: namespace.to_owned(), name }));
         }
     }
 }
@@ -121,11 +128,10 @@ impl kind::Kind for Kind {
     async fn pass(&self, object: &PostgresDatabase, requested: Option<&str>) -> Report {
         let now = self.context.config.clock.now();
         let previous = object.status.clone().unwrap_or_default();
-        let policies = if object.spec.suspend { Ok(vec![]) } else { self.policies(object).await };
-        let seen = match &policies {
-            Ok(policies) if !object.spec.suspend => self.work(object, policies).await,
-            Ok(_) => Err(Blocked::new(Reason::Suspended, "suspended")),
-            Err(blocked) => Err(blocked.clone()),
+        let seen = if object.spec.suspend { Err(Blocked::new(Reason::Suspended, "suspended")) } else { self.work(object).await };
+        let (seen, policies) = match seen {
+            Ok((sight, policies)) => (Ok(sight), policies),
+            Err(blocked) => (Err(blocked), vec![]),
         };
         let finding = match &seen {
             _ if object.spec.suspend => Finding::Suspended,
@@ -137,7 +143,7 @@ impl kind::Kind for Kind {
         let state = database::state(&finding);
         let was_ready = find(&previous.conditions, READY).is_some_and(|ready| ready.status == "True");
         if state.ready && !was_ready {
-            self.nudge(policies.as_deref().unwrap_or_default());
+            self.nudge(&object.namespace().unwrap_or_default(), policies);
         }
         let status = database::report(&previous, object.metadata.generation, requested, &finding, now);
         let created = seen.as_ref().ok().filter(|sight| !sight.created.is_empty());
