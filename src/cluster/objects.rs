@@ -37,11 +37,15 @@ where
     Ok(Some(Fetched { raw, typed }))
 }
 
-/// The objects of a namespace that our types can read. Those that they cannot say so in their own status, and harm nobody else.
+/// Most objects of a page: some kilobytes each, and there may be ten thousand.
+const PAGE: u32 = 200;
+
+/// One page of the objects of a namespace, without their statuses, and what to ask for the next one, if there is one. Objects that our
+/// types cannot read are left out: they say so in their own status, and harm nobody else.
 ///
 /// # Errors
 /// What the API server or the connection said.
-pub async fn list<K>(client: &Client, namespace: &str, wanted: &ListParams) -> kube::Result<Vec<K>>
+pub async fn page<K>(client: &Client, namespace: &str, wanted: &ListParams) -> kube::Result<(Vec<K>, Option<ListParams>)>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
@@ -50,8 +54,16 @@ where
         &K::plural(&()),
     );
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let found = api.list(wanted).await?;
-    Ok(found.items.iter().filter_map(|raw| typed(raw).ok()).collect())
+    let found = api.list(&wanted.clone().limit(PAGE)).await?;
+    let next = found.metadata.continue_.filter(|token| !token.is_empty()).map(|token| wanted.clone().continue_token(&token));
+    let objects = found.items.into_iter().filter_map(|mut raw| {
+        raw.metadata.managed_fields = None;
+        if let Some(data) = raw.data.as_object_mut() {
+            data.remove("status");
+        }
+        typed(&raw).ok()
+    });
+    Ok((objects.collect(), next))
 }
 
 fn typed<K: DeserializeOwned>(raw: &DynamicObject) -> Result<K, String> {

@@ -31,12 +31,12 @@ impl Kind {
         Self { context }
     }
 
-    async fn work(&self, object: &PostgresDatabase, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
+    async fn work(&self, object: &PostgresDatabase) -> Result<Sight, Blocked> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         budget(object)?;
         let mut lease = self.context.databases.acquire(&namespace, &name).await?;
         let session = lease.take()?;
-        let mut sight = self.look(&format!("PostgresDatabase {name}"), &session, policies).await?;
+        let mut sight = self.look(object, &session).await?;
         sight.server.system_identifier = server::system_identifier(&session).await;
         if let Some(refused) = pass::unwritable(&sight.server) {
             lease.put(session);
@@ -46,12 +46,23 @@ impl Kind {
         Ok(sight)
     }
 
-    async fn look(&self, what: &str, session: &Session, policies: &[PartitionPolicy]) -> Result<Sight, Blocked> {
-        let references: Vec<&PartitionPolicy> = policies.iter().collect();
-        let now = self.context.config.clock.now();
-        let looked = pass::look(&references, session, now).await.map_err(|fault| pass::blocked(what, &fault))?;
-        let lacking = looked.plans.into_iter().flat_map(|plan| plan.blocked).filter(|b| b.reason == Reason::MissingPrivilege);
-        Ok(Sight { server: looked.server, policies: policies.len(), lacking: lacking.collect(), refused: None, created: vec![] })
+    /// Looks for all policies of the database, page by page: there may be thousands.
+    async fn look(&self, object: &PostgresDatabase, session: &Session) -> Result<Sight, Blocked> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let fault = |fault| pass::blocked(&format!("PostgresDatabase {name}"), &fault);
+        let (mut wanted, mut count, mut lacking) = (of_database(&name), 0, Vec::new());
+        loop {
+            let (policies, next) = self.page(&namespace, &wanted).await?;
+            let references: Vec<&PartitionPolicy> = policies.iter().collect();
+            let looked = pass::look(&references, session, self.context.config.clock.now()).await.map_err(fault)?;
+            let blocked = looked.plans.into_iter().flat_map(|plan| plan.blocked);
+            lacking.extend(blocked.filter(|blocked| blocked.reason == Reason::MissingPrivilege));
+            count += policies.len();
+            let Some(next) = next else {
+                return Ok(Sight { server: looked.server, policies: count, lacking, refused: None, created: vec![] });
+            };
+            wanted = next;
+        }
     }
 
     /// Creates the extensions that lack, as the admin where there is one.
@@ -94,18 +105,28 @@ impl Kind {
         Ok(())
     }
 
-    async fn policies(&self, namespace: &str, name: &str) -> Result<Vec<PartitionPolicy>, Blocked> {
-        let wanted = ListParams::default().fields(&format!("spec.databaseRef.name={name}"));
-        let found = objects::list(&self.context.client, namespace, &wanted).await;
-        found.map_err(|error| objects::unavailable("PartitionPolicies", &error))
+    async fn page(&self, namespace: &str, wanted: &ListParams) -> Result<(Vec<PartitionPolicy>, Option<ListParams>), Blocked> {
+        let page = objects::page(&self.context.client, namespace, wanted).await;
+        page.map_err(|error| objects::unavailable("PartitionPolicies", &error))
     }
 
     /// Policies that waited for this database need not wait for their backoff, and none goes on saying that all is well.
-    fn nudge(&self, policies: &[PartitionPolicy]) {
-        for policy in policies {
-            self.context.nudge("PartitionPolicy", &policy.namespace().unwrap_or_default(), &policy.name_any());
+    async fn nudge(&self, namespace: &str, name: &str) {
+        let mut next = Some(of_database(name));
+        while let Some(wanted) = next.take() {
+            // While the API server is away nobody can say anything; a policy's own next run comes anyway.
+            let Ok((policies, following)) = self.page(namespace, &wanted).await else { return };
+            for policy in policies {
+                self.context.nudge("PartitionPolicy", namespace, &policy.name_any());
+            }
+            next = following;
         }
     }
+}
+
+/// What lists the policies of a database.
+fn of_database(name: &str) -> ListParams {
+    ListParams::default().fields(&format!("spec.databaseRef.name={name}"))
 }
 
 /// Why an extension is not there, and who could create it.
@@ -129,12 +150,11 @@ impl kind::Kind for Kind {
         let now = self.context.config.clock.now();
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let previous = object.status.clone().unwrap_or_default();
-        let (policies, renewed) = (self.policies(&namespace, &name).await, self.context.databases.renew(object).await);
-        let seen = match (&policies, renewed) {
-            (Ok(policies), Ok(())) if !object.spec.suspend => self.work(object, policies).await,
-            (Ok(_), Ok(())) => Err(Blocked::new(Reason::Suspended, "suspended")),
-            (_, Err(blocked)) => Err(blocked),
-            (Err(blocked), _) => Err(blocked.clone()),
+        let renewed = self.context.databases.renew(object).await;
+        let seen = match renewed {
+            Ok(()) if object.spec.suspend => Err(Blocked::new(Reason::Suspended, "suspended")),
+            Ok(()) => self.work(object).await,
+            Err(blocked) => Err(blocked),
         };
         let finding = match &seen {
             _ if object.spec.suspend => Finding::Suspended,
@@ -145,7 +165,7 @@ impl kind::Kind for Kind {
         let state = database::state(&finding);
         let was_usable = find(&previous.conditions, READY).is_some_and(|ready| ready.reason == Reason::Connected.as_str());
         if (state.reason == Reason::Connected) != was_usable {
-            self.nudge(policies.as_deref().unwrap_or_default());
+            self.nudge(&namespace, &name).await;
         }
         let status = database::report(&previous, object.metadata.generation, requested, &finding, now);
         let created = seen.as_ref().ok().filter(|sight| !sight.created.is_empty());
@@ -177,9 +197,7 @@ impl kind::Kind for Kind {
         let (kind, namespace, name) = (Self::new(self.context.clone()), namespace.to_owned(), name.to_owned());
         tokio::spawn(async move {
             // Without an answer the policies find out on their next pass.
-            if let Ok(policies) = kind.policies(&namespace, &name).await {
-                kind.nudge(&policies);
-            }
+            kind.nudge(&namespace, &name).await;
         });
     }
 }

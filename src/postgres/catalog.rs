@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use super::connect::Session;
 use super::error::Fault;
@@ -71,7 +72,8 @@ pub async fn observe(session: &Session, version_num: i32, requests: &[Request]) 
     let names: Vec<&str> = requests.iter().map(|request| request.table.name.as_str()).collect();
     // From 16 on, membership alone does not allow SET ROLE (release notes 16, GRANT … WITH SET).
     let may_act = if version_num >= 160_000 { "SET" } else { "MEMBER" };
-    let rows = session.client().query(PARENTS, &[&schemas, &names, &may_act]).await?;
+    let rows =
+        session.query(PARENTS, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY), (&may_act, Type::TEXT)]).await?;
     let mut roots: HashMap<TableName, Oid> = HashMap::new();
     let mut parents: HashMap<Oid, Vec<Parent>> = HashMap::new();
     for row in &rows {
@@ -142,7 +144,7 @@ async fn partitions(session: &Session, parents: &HashMap<Oid, Vec<Parent>>) -> R
     if oids.is_empty() {
         return Ok(found);
     }
-    for row in session.client().query(PARTITIONS, &[&oids]).await? {
+    for row in session.query(PARTITIONS, &[(&oids, Type::OID_ARRAY)]).await? {
         found.entry(row.get(0)).or_default().push(Partition {
             oid: row.get(1),
             table: TableName { schema: row.get(2), name: row.get(3) },
@@ -171,7 +173,7 @@ async fn blocks(session: &Session, requests: &[Request], trees: &mut [Option<Tre
     }
     let oids: Vec<Oid> = wanted.into_keys().collect();
     let mut sizes: HashMap<Oid, (i64, Vec<String>)> = HashMap::new();
-    for row in session.client().query(BLOCKS, &[&oids, &GUARD_PREFIX]).await? {
+    for row in session.query(BLOCKS, &[(&oids, Type::OID_ARRAY), (&GUARD_PREFIX, Type::TEXT)]).await? {
         sizes.insert(row.get(0), (row.get(1), row.get(2)));
     }
     for partition in trees.iter_mut().flatten().flat_map(|tree| &mut tree.parents).flat_map(|parent| &mut parent.partitions) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::error::{Fault, FaultKind};
 pub use super::tls::Tls;
@@ -120,6 +121,15 @@ impl Session {
     /// The driver's client.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Asks, in one round trip: the types of the parameters are given, so nothing is prepared first. That leaves nothing behind in
+    /// the server session either.
+    ///
+    /// # Errors
+    /// What the server or the connection said.
+    pub async fn query(&self, text: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Fault> {
+        self.client.query_typed(text, parameters).await.map_err(Fault::from)
     }
 
     /// Whether the connection is gone.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use super::connect::Session;
 use super::error::Fault;
@@ -62,12 +63,12 @@ pub async fn observe(session: &Session, needs: &Needs) -> Result<Details, Fault>
     }
     for (schema, names) in &needs.names {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let rows = session.client().query(NAMES, &[schema, &names]).await?;
+        let rows = session.query(NAMES, &[(schema, Type::TEXT), (&names, Type::TEXT_ARRAY)]).await?;
         details.taken.insert(schema.clone(), rows.iter().map(|row| row.get(0)).collect());
     }
     if !needs.foreign_keys.is_empty() {
         let oids: Vec<Oid> = needs.foreign_keys.iter().copied().collect();
-        for row in session.client().query(FOREIGN_KEYS, &[&oids]).await? {
+        for row in session.query(FOREIGN_KEYS, &[(&oids, Type::OID_ARRAY)]).await? {
             details.foreign_keys.entry(row.get(0)).or_default().insert(row.get(1));
         }
     }
@@ -99,13 +100,13 @@ type Fill = fn(&mut Properties, &Row);
 async fn properties(session: &Session, wanted: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Properties>, Fault> {
     let oids: Vec<Oid> = wanted.iter().copied().collect();
     let mut found: BTreeMap<Oid, Properties> = BTreeMap::new();
-    for row in session.client().query(TABLES, &[&oids]).await? {
+    for row in session.query(TABLES, &[(&oids, Type::OID_ARRAY)]).await? {
         found.insert(row.get(0), of_table(&row));
     }
     let fills: [(&str, Fill); 4] =
         [(GRANTS, add_grant), (STATISTICS, add_statistics), (INDEXES, add_index), (POLICIES, add_policy)];
     for (query, fill) in fills {
-        for row in session.client().query(query, &[&oids]).await? {
+        for row in session.query(query, &[(&oids, Type::OID_ARRAY)]).await? {
             if let Some(properties) = found.get_mut(&row.get(0)) {
                 fill(properties, &row);
             }
@@ -184,5 +185,5 @@ fn add_policy(properties: &mut Properties, row: &Row) {
 /// What the server or the connection said.
 pub async fn extensions(session: &Session) -> Result<BTreeMap<String, Option<String>>, Fault> {
     let query = "SELECT name::pg_catalog.text, installed_version FROM pg_catalog.pg_available_extensions";
-    Ok(session.client().query(query, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
+    Ok(session.query(query, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

@@ -16,7 +16,7 @@ use super::error::{Fault, FaultKind};
 use super::lock;
 use crate::plan::outcome::{ActionResult, Blocker};
 use crate::sql::script::{Script, Step, Transaction};
-use crate::sql::{Lock, quote};
+use crate::sql::{Lock, LockMode, quote};
 
 /// The key of the advisory lock that every change to a database takes first ("pgre"). Two operators, or an operator and a command
 /// line, never change one database at the same time.
@@ -99,7 +99,7 @@ async fn laddered(session: &Session, transaction: &Transaction, budget: Budget) 
     let begun = Instant::now();
     let mut pause = Duration::from_millis(20);
     for tries in 1.. {
-        let hopeless: Vec<Blocker> = blockers(session, &transaction.locks).await?;
+        let hopeless = if may_be_felt(&transaction.locks) { blockers(session, &transaction.locks).await? } else { vec![] };
         let is_hopeless = hopeless.iter().any(|blocker| blocker.seconds >= HOPELESS_SECONDS);
         if !is_hopeless {
             match attempt(session, transaction, budget).await {
@@ -119,6 +119,12 @@ async fn laddered(session: &Session, transaction: &Transaction, budget: Budget) 
         pause = (pause * 2).min(Duration::from_millis(500));
     }
     Err(Stop::Deferred(vec![]))
+}
+
+/// Whether readers or writers would queue behind us while we wait. Behind SHARE UPDATE EXCLUSIVE none of them does, so there it costs
+/// nobody anything to try first and to look for holders afterwards.
+fn may_be_felt(locks: &[Lock]) -> bool {
+    locks.iter().any(|lock| lock.mode > LockMode::ShareUpdateExclusive)
 }
 
 async fn blockers(session: &Session, locks: &[Lock]) -> Result<Vec<Blocker>, Stop> {

@@ -1,5 +1,7 @@
 //! Who holds what we want? The sessions in the way of a lock, for the status and for deciding not to queue at all.
 
+use tokio_postgres::types::Type;
+
 use super::connect::Session;
 use super::error::Fault;
 use crate::plan::outcome::Blocker;
@@ -35,7 +37,8 @@ pub async fn holders(session: &Session, locks: &[Lock]) -> Result<Vec<Blocker>, 
             modes.push(*mode);
         }
     }
-    let rows = session.client().query(HOLDERS, &[&schemas, &names, &modes]).await?;
+    let rows =
+        session.query(HOLDERS, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY), (&modes, Type::TEXT_ARRAY)]).await?;
     Ok(rows
         .iter()
         .map(|row| Blocker { pid: row.get(0), state: row.get(1), who: row.get(2), seconds: row.get(3), table: row.get(4) })

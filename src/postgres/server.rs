@@ -15,7 +15,7 @@ const QUERY: &str = "SELECT pg_catalog.current_setting('server_version_num')::pg
 /// # Errors
 /// What the server or the connection said.
 pub async fn observe(session: &Session) -> Result<Server, Fault> {
-    let row = session.client().query_one(QUERY, &[]).await?;
+    let row = session.client().query_typed_one(QUERY, &[]).await?;
     let version: String = row.get(1);
     Ok(Server {
         version_num: row.get(0),

@@ -107,6 +107,11 @@ impl PgProxy {
         state.planned.insert(number, fault);
     }
 
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        lock(&self.state).connections
+    }
+
     /// Whether every effect for which a fault is planned has begun.
     pub fn all_begun(&self) -> bool {
         lock(&self.state).planned.is_empty()

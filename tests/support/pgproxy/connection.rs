@@ -92,6 +92,7 @@ impl Session {
             withhold: None,
             skip_to_sync: false,
             meeting: false,
+            silent: false,
         }
     }
 

@@ -298,7 +298,6 @@ fn server() -> Server {
         superuser: false,
         in_recovery: false,
         read_only: false,
-        transaction_pooling: false,
         system_identifier: None,
     }
 }
