@@ -7,6 +7,7 @@ pub mod error;
 pub mod execute;
 pub mod lock;
 pub mod server;
+pub mod survey;
 mod tls;
 
 pub use connect::{Session, Target};
