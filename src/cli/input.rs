@@ -60,6 +60,13 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Contents>> {
     Ok(found)
 }
 
+/// What a text holds.
+pub fn parse(name: &str, text: &str) -> Contents {
+    let source = Arc::new(Source { name: name.to_owned(), text: text.to_owned(), named: true });
+    let documents = documents(&source);
+    (source, documents)
+}
+
 fn sources(path: &Path) -> anyhow::Result<Vec<Source>> {
     if path.as_os_str() == "-" {
         let mut text = String::new();

@@ -2,11 +2,14 @@
 //!
 //! Data goes to stdout and everything else to stderr; nothing depends on colour; no secret is ever taken from a flag.
 
+mod adopt;
 mod amount;
 mod apply;
+mod check;
 mod completion;
 mod crds;
 mod database;
+mod demo;
 pub mod exit;
 mod explain;
 mod input;
@@ -14,10 +17,12 @@ mod operator;
 mod output;
 mod plan;
 mod policies;
+mod reference;
 mod terminal;
 pub mod validate;
 
 pub use crds::files as crd_files;
+pub use reference::files as reference_files;
 
 use std::ffi::OsString;
 
@@ -44,7 +49,7 @@ pub struct Globals {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: ColorChoice,
     /// Logging: a level, or a list such as info,kube=warn
-    #[arg(long, global = true, env = "PGREEVE_LOG", value_name = "FILTER")]
+    #[arg(long, global = true, env = "PGREEVE_LOG", hide_env_values = true, value_name = "FILTER")]
     log: Option<String>,
 }
 
@@ -53,7 +58,10 @@ enum Command {
     Validate(validate::Validate),
     Plan(plan::Plan),
     Apply(apply::Apply),
+    Adopt(adopt::Adopt),
+    Check(check::Check),
     Explain(explain::Explain),
+    Demo(demo::Demo),
     Crds(crds::Crds),
     Completion(completion::Completion),
     Operator(Box<operator::Operator>),
@@ -134,7 +142,10 @@ impl Command {
             Self::Validate(validate) => validate.run(globals),
             Self::Plan(plan) => block_on(plan.run(globals)),
             Self::Apply(apply) => block_on(apply.run(globals)),
+            Self::Adopt(adopt) => block_on(adopt.run(globals)),
             Self::Explain(explain) => explain.run(globals),
+            Self::Check(check) => block_on(check.run(globals)),
+            Self::Demo(demo) => block_on(demo.run(globals)),
             Self::Crds(crds) => crds.run(globals),
             Self::Completion(completion) => completion.run(),
             Self::Operator(operator) => block_on(operator.run()),

@@ -17,28 +17,28 @@ use crate::telemetry;
 #[derive(Args, Debug)]
 pub struct Operator {
     /// Namespaces to work in, separated by commas; all of them without this
-    #[arg(long, env = "PGREEVE_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, env = "PGREEVE_NAMESPACES", hide_env_values = true, value_delimiter = ',', value_name = "NAMES")]
     namespaces: Vec<String>,
     /// Address of /livez, /readyz and /metrics
-    #[arg(long, env = "PGREEVE_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    #[arg(long, env = "PGREEVE_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// Works only while it holds a Lease, so that several replicas can run
-    #[arg(long, env = "PGREEVE_LEADER_ELECT")]
+    #[arg(long, env = "PGREEVE_LEADER_ELECT", hide_env_values = true)]
     leader_elect: bool,
     /// Namespace of the Lease; the pod's own without this
-    #[arg(long, env = "PGREEVE_LEASE_NAMESPACE", value_name = "NAME")]
+    #[arg(long, env = "PGREEVE_LEASE_NAMESPACE", hide_env_values = true, value_name = "NAME")]
     lease_namespace: Option<String>,
     /// Name of the Lease
-    #[arg(long, env = "PGREEVE_LEASE_NAME", default_value = "pgreeve", value_name = "NAME")]
+    #[arg(long, env = "PGREEVE_LEASE_NAME", hide_env_values = true, default_value = "pgreeve", value_name = "NAME")]
     lease_name: String,
     /// How often a settled object is looked at again
-    #[arg(long, env = "PGREEVE_RESYNC", default_value = "10m", value_name = "DURATION")]
+    #[arg(long, env = "PGREEVE_RESYNC", hide_env_values = true, default_value = "10m", value_name = "DURATION")]
     resync: Span,
     /// Most passes at a time, for each kind
-    #[arg(long, env = "PGREEVE_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100), value_name = "NUMBER")]
+    #[arg(long, env = "PGREEVE_CONCURRENCY", hide_env_values = true, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100), value_name = "NUMBER")]
     concurrency: u16,
     /// Form of the log
-    #[arg(long, env = "PGREEVE_LOG_FORMAT", value_enum, default_value_t, value_name = "FORM")]
+    #[arg(long, env = "PGREEVE_LOG_FORMAT", hide_env_values = true, value_enum, default_value_t, value_name = "FORM")]
     log_format: LogFormat,
 }
 

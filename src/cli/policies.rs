@@ -65,6 +65,8 @@ pub struct Planned {
     pub plan: Plan,
     /// What to say when there is nothing to do.
     pub settled: String,
+    /// Whether rows that are written now have a place; `None` where that could not be seen.
+    pub covered: Option<bool>,
     /// Size of the table by PostgreSQL's statistics, in bytes.
     pub bytes: i64,
     /// Bytes that each action reads or writes, in the order of the plan's actions.
@@ -86,9 +88,12 @@ impl PolicyArgs {
         if paths.is_empty() {
             return Err(Failure::new(Exit::Usage, "no policy is given: name files or directories with -f"));
         }
-        let objects = validate::valid_objects(&paths, globals)?;
-        let policies: Vec<PartitionPolicy> = read(&objects, "PartitionPolicy", &self.namespace)?;
-        let databases: Vec<PostgresDatabase> = read(&objects, "PostgresDatabase", &self.namespace)?;
+        self.choose_from(&validate::valid_objects(&paths, globals)?)
+    }
+
+    fn choose_from(&self, objects: &[validate::Valid]) -> Result<Policies, Failure> {
+        let policies: Vec<PartitionPolicy> = read(objects, "PartitionPolicy", &self.namespace)?;
+        let databases: Vec<PostgresDatabase> = read(objects, "PostgresDatabase", &self.namespace)?;
         let (namespace, database) = self.choose(&policies)?;
         let is_its = |policy: &PartitionPolicy| {
             policy.namespace().as_deref() == Some(&namespace) && policy.settings().database_ref.name == database
@@ -160,6 +165,15 @@ fn budget(limits: Option<&Limits>) -> anyhow::Result<Budget> {
 }
 
 impl Policies {
+    /// The policies of these texts, each with its name.
+    ///
+    /// # Errors
+    /// If one is not valid.
+    pub fn of_texts(texts: &[(&str, &str)], globals: &Globals) -> Result<Self, Failure> {
+        let args = PolicyArgs { files: vec![], database: None, namespace: "demo".into(), as_of: None };
+        args.choose_from(&validate::valid_texts(texts, globals)?)
+    }
+
     /// Observes and plans for all of them. Reads only. A policy whose table cannot be looked at harms no other.
     ///
     /// # Errors
@@ -192,6 +206,7 @@ impl Planned {
         Self {
             settings: policy.settings().clone(),
             settled: policy.settled(facts, now),
+            covered: facts.coverage.as_ref().map(|coverage| coverage.unbounded || coverage.until.is_none_or(|until| until > now)),
             bytes: facts.tree.as_ref().map_or(0, table_bytes),
             work: plan.actions.iter().map(|action| work(action, facts)).collect(),
             plan,
@@ -202,7 +217,7 @@ impl Planned {
         let table = policy.spec.table.to_string();
         let blocked = pass::blocked(&table, fault);
         let plan = Plan::refused(policy.id(), table, blocked);
-        Self { settings: policy.settings().clone(), settled: String::new(), bytes: 0, work: vec![], plan }
+        Self { settings: policy.settings().clone(), settled: String::new(), covered: None, bytes: 0, work: vec![], plan }
     }
 }
 

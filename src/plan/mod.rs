@@ -4,6 +4,7 @@
 //! tests reach the same plan from the same facts.
 
 pub mod action;
+pub mod adopt;
 mod civil;
 pub mod connection;
 pub mod database;

@@ -14,11 +14,13 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+pub use self::derive::derive;
 use self::label::Label;
 pub use self::template::{Template, TemplateError};
 use super::grid::{Grid, Slot};
 use crate::api::table::TableName;
 
+mod derive;
 mod label;
 mod template;
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod execute;
 pub mod lock;
 pub mod pooler;
 pub mod server;
+pub mod survey;
 mod tls;
 
 pub use connect::{Session, Target};

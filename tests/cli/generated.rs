@@ -35,6 +35,11 @@ fn the_crds_are_as_the_code_is_here_and_in_the_chart() {
 }
 
 #[test]
+fn the_reference_is_as_the_code_is() {
+    hold("docs/reference", &pgreeve::cli::reference_files());
+}
+
+#[test]
 fn the_command_prints_the_same_crds() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().display().to_string();

@@ -4,7 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adopt;
 mod apply;
+mod check;
+mod demo;
 mod generated;
 mod plan;
 mod program;

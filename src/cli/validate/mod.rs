@@ -98,9 +98,21 @@ impl Validate {
 /// # Errors
 /// If a path cannot be read, or an object is not valid; what is wrong with it has been printed.
 pub fn valid_objects(paths: &[PathBuf], globals: &Globals) -> Result<Vec<Valid>, Failure> {
+    valid(input::read(paths)?, globals)
+}
+
+/// The objects of ours in these texts, each with its name, all of them valid.
+///
+/// # Errors
+/// If an object is not valid; what is wrong with it has been printed.
+pub fn valid_texts(texts: &[(&str, &str)], globals: &Globals) -> Result<Vec<Valid>, Failure> {
+    valid(texts.iter().map(|(name, text)| input::parse(name, text)).collect(), globals)
+}
+
+fn valid(contents: Vec<input::Contents>, globals: &Globals) -> Result<Vec<Valid>, Failure> {
     let examiner = Examiner::new(globals.now());
     let mut valid = Vec::new();
-    let findings = collect(paths, globals, &examiner, |kind, object| valid.push(Valid { kind, object }))?;
+    let findings = collect(contents, globals, &examiner, |kind, object| valid.push(Valid { kind, object }));
     match explain(&findings, globals) {
         0 => Ok(valid),
         flawed => Err(Failure::new(Exit::Error, format!("{flawed} objects are not valid; correct them first"))),
@@ -108,17 +120,17 @@ pub fn valid_objects(paths: &[PathBuf], globals: &Globals) -> Result<Vec<Valid>,
 }
 
 fn findings(paths: &[PathBuf], globals: &Globals) -> Result<Vec<Finding>, Failure> {
-    collect(paths, globals, &Examiner::new(globals.now()), |_, _| {})
+    Ok(collect(input::read(paths)?, globals, &Examiner::new(globals.now()), |_, _| {}))
 }
 
 fn collect(
-    paths: &[PathBuf],
+    contents: Vec<input::Contents>,
     globals: &Globals,
     examiner: &Examiner,
     mut keep: impl FnMut(String, Value),
-) -> Result<Vec<Finding>, Failure> {
+) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (source, documents) in input::read(paths)? {
+    for (source, documents) in contents {
         let documents = match documents {
             Ok(documents) => documents,
             Err(error) => {
@@ -140,7 +152,7 @@ fn collect(
             }
         }
     }
-    Ok(findings)
+    findings
 }
 
 /// Explains what is wrong on stderr; the number of objects that are.
