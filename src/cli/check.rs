@@ -102,8 +102,9 @@ fn written(line: &Line, globals: &Globals) -> String {
 async fn of_server(session: &Session, target: &Target) -> Result<Vec<Line>, Failure> {
     let failure = |fault| Failure::fault(&target.to_string(), &fault);
     let facts = server::observe(session).await.map_err(failure)?;
-    let pools = server::pools_transactions(session, target).await.map_err(failure)?;
-    Ok(vec![connection(target), version(&facts), role(&facts), writable(&facts), pooling(pools)])
+    // Otherwise no connection would have been made.
+    let pooling = Line::new(Mark::Ok, "pooling", "every session keeps its state");
+    Ok(vec![connection(target), version(&facts), role(&facts), writable(&facts), pooling])
 }
 
 fn connection(target: &Target) -> Line {
@@ -156,17 +157,6 @@ fn writable(server: &Server) -> Line {
         Some(blocked) => Line::new(Mark::Problem, "writable", blocked.message),
         None => Line::new(Mark::Ok, "writable", format!("database {}", server.database)),
     }
-}
-
-fn pooling(pools_transactions: bool) -> Line {
-    if pools_transactions {
-        return Line::new(
-            Mark::Problem,
-            "pooling",
-            format!("{} {}", Reason::TransactionPooling.meaning(), Reason::TransactionPooling.remedy()),
-        );
-    }
-    Line::new(Mark::Ok, "pooling", "every session keeps its state")
 }
 
 fn of_policy(planned: &Planned) -> Vec<Line> {
