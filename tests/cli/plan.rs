@@ -78,8 +78,8 @@ async fn a_plan_only_reads() {
     let statements: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once(&said)?.1)).collect();
     assert!(statements.len() > 3, "{log}");
     for statement in &statements {
-        let text = statement.trim_start_matches("statement: ").trim_start_matches("execute ").trim_start();
-        let text = if text.starts_with('s') { text.split_once(": ").map_or(text, |(_, text)| text) } else { text };
+        // `statement: TEXT`, or `execute NAME: TEXT`.
+        let text = statement.split_once(": ").map_or("", |(_, text)| text).trim_start();
         let reads = [
             "SELECT",
             "WITH",
