@@ -226,8 +226,7 @@ async fn extensions_are_created_by_whoever_may() {
     let admin = world.database.superuser().await;
     let installed = admin.query("select extname::text from pg_extension where extname = 'pg_stat_statements'", &[]).await;
     assert_eq!(installed.unwrap().len(), 1);
-    let told = world.events("db").await;
-    assert!(told.iter().any(|event| event.contains("create extension pg_stat_statements")), "{told:?}");
+    world.told("db", "create extension pg_stat_statements").await;
     world.patch("PostgresDatabase", "db", extensions(&["pg_stat_statements", "no_such_thing"])).await;
     let missing = world.wait("PostgresDatabase", "db", "Stalled", "True", "InvalidSpec").await;
     assert_says(&missing, &["no_such_thing", "not available on the server"]);

@@ -139,6 +139,12 @@ impl World {
         .await
     }
 
+    /// Waits for an event about an object that contains this text: events are published after the status is.
+    pub async fn told(&self, name: &str, text: &str) {
+        let is_told = async || self.events(name).await.iter().any(|event| event.contains(text)).then_some(());
+        eventually(&format!("an event about {name}: {text}"), PATIENCE, is_told).await;
+    }
+
     /// The events about an object: reason and note, in order of their names' creation.
     pub async fn events(&self, name: &str) -> Vec<String> {
         let api: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
