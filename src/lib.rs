@@ -3,7 +3,8 @@
 //! A reader's tour, in the order in which a pass goes:
 //! - [`api`] is what a user declares, and [`plan`] what follows from it: pure functions from facts to a [`plan::Plan`].
 //! - `sql` turns each action into statements with their locks.
-//! - `postgres` connects, observes the catalog and executes; `cluster` does the same for Kubernetes.
+//! - `postgres` connects, observes the catalog and executes; `cluster` does the same for Kubernetes; `target` says where a
+//!   PostgresDatabase leads.
 //! - `controller` drives passes from watches and timers, `cli` from a command line; both use the same engine, `pass`.
 //!
 //! Without the default feature `io` only the pure part compiles, which keeps it pure.
@@ -31,6 +32,8 @@ pub mod postgres;
 #[cfg(feature = "io")]
 pub mod serve;
 pub mod sql;
+#[cfg(feature = "io")]
+pub mod target;
 #[cfg(feature = "io")]
 pub mod telemetry;
 #[cfg(feature = "io")]

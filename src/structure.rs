@@ -45,12 +45,16 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         ],
     ),
     ("postgres", &["crate::api", "crate::cluster", "crate::controller", "crate::cli", "crate::pass", "kube::", "k8s_openapi"]),
-    ("cluster", &["crate::postgres", "crate::controller", "crate::cli", "crate::pass", "tokio_postgres"]),
-    ("pass", &["crate::cluster", "crate::controller", "crate::cli"]),
+    ("cluster", &["crate::postgres", "crate::controller", "crate::cli", "crate::pass", "crate::target", "tokio_postgres"]),
+    ("pass", &["crate::cluster", "crate::controller", "crate::cli", "crate::target"]),
+    ("target.rs", &["crate::controller", "crate::cli", "crate::pass", "tokio_postgres"]),
     ("controller", &["crate::cli", "tokio_postgres", "SELECT ", "ALTER TABLE"]),
 ];
 
 fn files(directory: &Path) -> Vec<PathBuf> {
+    if directory.is_file() {
+        return vec![directory.to_owned()];
+    }
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
-use super::policies::{Planned, PolicyArgs};
+use super::policies::{Planned, Policies, PolicyArgs};
+use super::source::{Scope, Source};
 use super::terminal::Tone;
 use super::{Globals, output};
 use crate::api::Reason;
@@ -15,10 +16,11 @@ use crate::plan::snapshot::Server;
 use crate::postgres::connect::{Target, Tls};
 use crate::postgres::{Session, server};
 
-/// Looks for what is missing, in the server, in the role's privileges, and in the tables of policies
+/// Looks for what is missing, in the server, in the role's privileges, and in the tables of policies; of files or of a cluster
 #[derive(Args, Debug)]
 pub struct Check {
-    /// More files, directories or globs with policies; the server alone is looked at without any
+    /// More files, directories or globs with policies. Without any, a URL means the server alone; without a URL too, the databases
+    /// of the cluster and their policies are looked at
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -49,6 +51,9 @@ enum Mark {
 /// What was looked at, and what is so.
 #[derive(Debug, Serialize)]
 struct Line {
+    /// Namespace and name of the PostgresDatabase, in a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<String>,
     mark: Mark,
     subject: String,
     message: String,
@@ -56,7 +61,7 @@ struct Line {
 
 impl Line {
     fn new(mark: Mark, subject: &str, message: impl Into<String>) -> Self {
-        Self { mark, subject: subject.to_owned(), message: message.into() }
+        Self { database: None, mark, subject: subject.to_owned(), message: message.into() }
     }
 }
 
@@ -66,18 +71,45 @@ const FOREIGN_KEYS_SAFE: [(i32, i32); 4] = [(14, 14), (15, 9), (16, 5), (17, 1)]
 impl Check {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
-        let (session, target) = self.database.connect(globals).await?;
-        let mut lines = of_server(&session, &target).await?;
-        if !(self.paths.is_empty() && self.policies.files.is_empty()) {
-            let policies = self.policies.policies(&self.paths, globals)?;
-            let (_, planned) = policies.look(&session, self.policies.now(globals)).await?;
-            lines.extend(planned.iter().flat_map(of_policy));
-        }
+        let mut lines = Vec::new();
+        let exit = if self.is_of_the_server_alone() {
+            let (session, target) = self.database.connect(globals).await?;
+            lines = of_server(&session, &target).await?;
+            exit(&lines)
+        } else {
+            self.of_databases(&mut lines, globals).await?
+        };
         match self.output {
             Form::Json => output::json(&serde_json::json!({"formatVersion": output::VERSION, "checks": lines}))?,
-            Form::Table => lines.iter().try_for_each(|line| output::line(&written(line, globals)))?,
+            Form::Table => print(&lines, globals)?,
         }
-        Ok(exit(&lines))
+        Ok(exit)
+    }
+
+    /// Whether no policy is meant: there is a URL, and nothing that leads to policies.
+    fn is_of_the_server_alone(&self) -> bool {
+        let policies = &self.policies;
+        let names_files = !(self.paths.is_empty() && policies.files.is_empty());
+        let names_policies = policies.context.is_some() || policies.namespace.is_some() || policies.database.is_some();
+        self.database.is_given() && !names_files && !names_policies
+    }
+
+    async fn of_databases(&self, lines: &mut Vec<Line>, globals: &Globals) -> Result<Exit, Failure> {
+        let source = Source::open(&self.policies, &self.paths, &self.database, Scope::All, globals).await?;
+        let now = self.policies.now(globals);
+        let work = async |policies: &Policies, session: &Session, target: &Target| {
+            let mut found = of_server(session, target).await?;
+            let (_, planned) = policies.look(session, now).await?;
+            found.extend(planned.iter().flat_map(of_policy));
+            if policies.live {
+                let database = format!("{}/{}", policies.namespace, policies.database);
+                found.iter_mut().for_each(|line| line.database = Some(database.clone()));
+            }
+            let exit = exit(&found);
+            lines.extend(found);
+            Ok(exit)
+        };
+        source.each(globals, work).await
     }
 }
 
@@ -88,6 +120,17 @@ fn exit(lines: &[Line]) -> Exit {
         () if has(Mark::Problem) => Exit::Blocked,
         () => Exit::Ok,
     }
+}
+
+/// The lines, those of each database of a cluster under its name.
+fn print(lines: &[Line], globals: &Globals) -> anyhow::Result<()> {
+    for of_one in lines.chunk_by(|one, other| one.database == other.database) {
+        if let Some(database) = of_one.first().and_then(|line| line.database.as_ref()) {
+            output::line(&format!("{} {database}", globals.stdout().paint(Tone::Strong, "Database")))?;
+        }
+        of_one.iter().try_for_each(|line| output::line(&written(line, globals)))?;
+    }
+    Ok(())
 }
 
 fn written(line: &Line, globals: &Globals) -> String {
@@ -170,6 +213,7 @@ fn of_policy(planned: &Planned) -> Vec<Line> {
             .iter()
             .map(|note| Line::new(Mark::Warning, &name, format!("{}: {}   [{}]", note.object, note.message, note.id))),
     );
+    lines.extend(planned.suspended.iter().map(|why| Line::new(Mark::Warning, &name, why.clone())));
     if !plan.actions.is_empty() {
         lines.push(Line::new(Mark::Warning, &name, format!("{}; pgreeve plan shows them", plan.summary())));
     }

@@ -11,7 +11,7 @@ use super::Globals;
 use super::exit::{Exit, Failure};
 use crate::plan::connection::parse_uri;
 use crate::postgres::connect::{Password, Session, Target, Tls};
-use crate::postgres::pooler;
+use crate::postgres::{Fault, pooler};
 
 /// The variable that is read where neither option is given.
 const USUAL: &str = "PGREEVE_DATABASE_URL";
@@ -46,12 +46,14 @@ impl DatabaseArgs {
     /// If no URL is given, or no connection can be made.
     pub async fn connect(&self, globals: &Globals) -> Result<(Session, Target), Failure> {
         let target = self.target(globals)?;
-        let failure = |fault| Failure::fault(&target.to_string(), &fault);
-        let session = Session::open(&target).await.map_err(failure)?;
-        if pooler::pools_transactions(&session, &target).await.map_err(failure)? {
-            return Err(failure(pooler::fault()));
-        }
+        let session = open(&target).await.map_err(|fault| Failure::fault(&target.to_string(), &fault))?;
         Ok((session, target))
+    }
+
+    /// Whether a URL is given, by an option or in the usual variable.
+    pub fn is_given(&self) -> bool {
+        let is_usual = || std::env::var(USUAL).is_ok_and(|url| !url.trim().is_empty());
+        self.database_url_env.is_some() || self.database_url_file.is_some() || is_usual()
     }
 
     /// The options as they would be typed again.
@@ -77,6 +79,18 @@ impl DatabaseArgs {
             )),
         }
     }
+}
+
+/// Opens a session that keeps its state.
+///
+/// # Errors
+/// What the server or the connection said, or that a pooler stands before it that gives one server connection to many.
+pub async fn open(target: &Target) -> Result<Session, Fault> {
+    let session = Session::open(target).await?;
+    if pooler::pools_transactions(&session, target).await? {
+        return Err(pooler::fault());
+    }
+    Ok(session)
 }
 
 /// Reads a URL. TLS is verified unless sslmode=disable says otherwise, or nothing leaves the machine.

@@ -45,6 +45,20 @@ impl Exit {
             Self::Usage => 64,
         }
     }
+
+    /// The one of two that matters more, where a command did several things.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let gravity = |exit: &Self| match exit {
+            Self::Ok => 0,
+            Self::Pending => 1,
+            Self::Blocked => 2,
+            Self::Error => 3,
+            Self::Connection => 4,
+            Self::Usage => 5,
+        };
+        std::cmp::max_by_key(self, other, gravity)
+    }
 }
 
 impl From<Exit> for ExitCode {

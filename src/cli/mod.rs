@@ -13,11 +13,13 @@ mod demo;
 pub mod exit;
 mod explain;
 mod input;
+mod kubernetes;
 mod operator;
 mod output;
 mod plan;
 mod policies;
 mod reference;
+mod source;
 mod terminal;
 pub mod validate;
 
@@ -81,6 +83,12 @@ impl Globals {
         Look::stderr(self.color)
     }
 
+    /// Says why something could not be done.
+    fn fail(&self, failure: &Failure) {
+        let error = self.stderr().paint(Tone::Bad, "error");
+        self.say(&format!("{error}: {:#}", failure.error));
+    }
+
     /// Says something to the person, aside from the data.
     #[expect(clippy::print_stderr, reason = "this is the place")]
     fn say(&self, text: &str) {
@@ -128,8 +136,7 @@ impl Cli {
         match command.run(&globals) {
             Ok(exit) => exit,
             Err(failure) => {
-                let error = globals.stderr().paint(Tone::Bad, "error");
-                globals.say(&format!("{error}: {:#}", failure.error));
+                globals.fail(&failure);
                 failure.exit
             }
         }

@@ -1,9 +1,8 @@
-//! Which policies are meant? Those of the files, on one database.
+//! Which policies are meant? Those of files or of a cluster, on one database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use anyhow::anyhow;
 use clap::Args;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use kube::ResourceExt as _;
@@ -12,25 +11,31 @@ use serde_json::Value;
 use super::exit::{Exit, Failure};
 use super::{Globals, validate};
 use crate::api::postgres_database::Limits;
-use crate::api::{PartitionPolicy, PolicySettings, PostgresDatabase};
+use crate::api::{APPROVE_ANNOTATION, PartitionPolicy, PolicySettings, PostgresDatabase};
 use crate::pass::{self, Policy};
 use crate::plan::action::{Action, Plan};
 use crate::plan::snapshot::{Server, Tree};
 use crate::postgres::execute::Budget;
 use crate::postgres::{Fault, Session};
+use crate::target;
 
 /// Which files and which database.
 #[derive(Args, Clone, Debug)]
 pub struct PolicyArgs {
-    /// Files, directories or globs with policies, or - for stdin
+    /// Files, directories or globs with policies, or - for stdin; without any, plan and check take the policies of the cluster
     #[arg(short, long = "filename", value_name = "PATH")]
     pub files: Vec<PathBuf>,
-    /// The PostgresDatabase whose policies are meant, where the files hold those of several
+    /// The PostgresDatabase whose policies are meant, where there are those of several
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
-    /// Namespace of objects that name none; it counts in fingerprints
-    #[arg(short, long, default_value = "default", value_name = "NAME")]
-    pub namespace: String,
+    /// Namespace of the cluster's policies [default: the context's], or of objects in files that name none [default: default]; it
+    /// counts in fingerprints
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Kube context of the cluster that holds the policies, or tells how to reach the database where no URL is given
+    /// [default: the present context]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
     /// Plans for this moment instead of now: a date, or a time with its offset
     #[arg(long, value_name = "DATE", value_parser = moment)]
     pub as_of: Option<Timestamp>,
@@ -53,6 +58,10 @@ pub struct Policies {
     pub database: String,
     /// What actions may use.
     pub budget: Budget,
+    /// Its PostgresDatabase, where that is known.
+    declared: Option<PostgresDatabase>,
+    /// Whether they are a cluster's, where its operator carries them out.
+    pub live: bool,
     partition: Vec<PartitionPolicy>,
 }
 
@@ -63,6 +72,10 @@ pub struct Planned {
     pub settings: PolicySettings,
     /// The plan.
     pub plan: Plan,
+    /// The fingerprint that the policy's annotation approves, in a cluster.
+    pub approved: Option<String>,
+    /// Why nothing is done at present, if a person wants it so.
+    pub suspended: Option<String>,
     /// What to say when there is nothing to do.
     pub settled: String,
     /// Whether rows that are written now have a place; `None` where that could not be seen.
@@ -92,17 +105,23 @@ impl PolicyArgs {
     }
 
     fn choose_from(&self, objects: &[validate::Valid]) -> Result<Policies, Failure> {
-        let policies: Vec<PartitionPolicy> = read(objects, "PartitionPolicy", &self.namespace)?;
-        let databases: Vec<PostgresDatabase> = read(objects, "PostgresDatabase", &self.namespace)?;
+        let own = self.namespace.as_deref().unwrap_or("default");
+        let policies: Vec<PartitionPolicy> = read(objects, "PartitionPolicy", own)?;
+        let databases: Vec<PostgresDatabase> = read(objects, "PostgresDatabase", own)?;
         let (namespace, database) = self.choose(&policies)?;
         let is_its = |policy: &PartitionPolicy| {
             policy.namespace().as_deref() == Some(&namespace) && policy.settings().database_ref.name == database
         };
-        let declared = databases.iter().find(|it| it.name_any() == database && it.namespace().as_deref() == Some(&namespace));
-        let budget = budget(declared.map(|database| &database.spec.limits))?;
         let partition: Vec<PartitionPolicy> = policies.into_iter().filter(is_its).collect();
         once(&partition)?;
-        Ok(Policies { namespace, database, budget, partition })
+        let declared =
+            databases.into_iter().find(|it| it.name_any() == database && it.namespace().as_deref() == Some(&namespace));
+        let mut policies =
+            Policies { budget: budget(&Limits::default())?, declared: None, live: false, namespace, database, partition };
+        if let Some(declared) = declared {
+            policies.declare(declared)?;
+        }
+        Ok(policies)
     }
 
     fn choose(&self, policies: &[PartitionPolicy]) -> Result<(String, String), Failure> {
@@ -157,20 +176,54 @@ fn once(policies: &[PartitionPolicy]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn budget(limits: Option<&Limits>) -> anyhow::Result<Budget> {
-    let default = Limits::default();
-    let limits = limits.unwrap_or(&default);
-    let length = |span: crate::api::Span| span.to_std().map_err(|error| anyhow!("{error}"));
-    Ok(Budget { locks: length(limits.lock_timeout)?, statement: length(limits.statement_timeout)? })
+/// What actions may use of a database with these limits.
+fn budget(limits: &Limits) -> Result<Budget, Failure> {
+    target::budget(limits).map_err(|blocked| Failure::new(Exit::Error, blocked.message))
 }
 
 impl Policies {
+    /// Those of a cluster.
+    ///
+    /// # Errors
+    /// None that a user can cause.
+    pub fn of_cluster(namespace: String, database: String, partition: Vec<PartitionPolicy>) -> Result<Self, Failure> {
+        Ok(Self { budget: budget(&Limits::default())?, declared: None, live: true, namespace, database, partition })
+    }
+
+    /// The PostgresDatabase, where it is known.
+    pub fn declared(&self) -> Option<&PostgresDatabase> {
+        self.declared.as_ref()
+    }
+
+    /// Takes note of what the PostgresDatabase says: its limits, and whether it is suspended.
+    ///
+    /// # Errors
+    /// If a limit has no fixed length.
+    pub fn declare(&mut self, declared: PostgresDatabase) -> Result<(), Failure> {
+        self.budget = budget(&declared.spec.limits)?;
+        self.declared = Some(declared);
+        Ok(())
+    }
+
+    /// Adds what is known of a policy beyond its plan.
+    fn with_context(&self, policy: &PartitionPolicy, planned: Planned) -> Planned {
+        let is_paused = |database: &&PostgresDatabase| database.spec.suspend;
+        let suspended = match self.declared.as_ref().filter(is_paused) {
+            _ if policy.settings().suspend => Some("spec.suspend is true, so nothing is changed".to_owned()),
+            Some(_) => Some(format!("spec.suspend of PostgresDatabase {} is true, so nothing is changed", self.database)),
+            None => None,
+        };
+        // A file's annotation is a proposal; only the one in a cluster is somebody's word.
+        let approved = policy.annotations().get(APPROVE_ANNOTATION).filter(|_| self.live).cloned();
+        Planned { suspended, approved, ..planned }
+    }
+
     /// The policies of these texts, each with its name.
     ///
     /// # Errors
     /// If one is not valid.
     pub fn of_texts(texts: &[(&str, &str)], globals: &Globals) -> Result<Self, Failure> {
-        let args = PolicyArgs { files: vec![], database: None, namespace: "demo".into(), as_of: None };
+        let args = PolicyArgs { files: vec![], database: None, namespace: Some("demo".into()), context: None, as_of: None };
         args.choose_from(&validate::valid_texts(texts, globals)?)
     }
 
@@ -186,11 +239,12 @@ impl Policies {
         for policy in &self.partition {
             match pass::look(&[policy], session, now).await {
                 Ok(look) => {
-                    planned.extend(look.facts.iter().zip(look.plans).map(|(facts, plan)| Planned::new(policy, facts, plan, now)));
+                    let found = look.facts.iter().zip(look.plans);
+                    planned.extend(found.map(|(facts, plan)| self.with_context(policy, Planned::new(policy, facts, plan, now))));
                     server = Some(look.server);
                 }
                 Err(fault) if session.is_closed() => return Err(failure(fault)),
-                Err(fault) => planned.push(Planned::refused(policy, &fault)),
+                Err(fault) => planned.push(self.with_context(policy, Planned::refused(policy, &fault))),
             }
         }
         let server = match server {
@@ -205,6 +259,8 @@ impl Planned {
     fn new(policy: &PartitionPolicy, facts: &pass::Found, plan: Plan, now: Timestamp) -> Self {
         Self {
             settings: policy.settings().clone(),
+            approved: None,
+            suspended: None,
             settled: policy.settled(facts, now),
             covered: facts.coverage.as_ref().map(|coverage| coverage.unbounded || coverage.until.is_none_or(|until| until > now)),
             bytes: facts.tree.as_ref().map_or(0, table_bytes),
@@ -217,7 +273,16 @@ impl Planned {
         let table = policy.spec.table.to_string();
         let blocked = pass::blocked(&table, fault);
         let plan = Plan::refused(policy.id(), table, blocked);
-        Self { settings: policy.settings().clone(), settled: String::new(), covered: None, bytes: 0, work: vec![], plan }
+        Self {
+            settings: policy.settings().clone(),
+            approved: None,
+            suspended: None,
+            settled: String::new(),
+            covered: None,
+            bytes: 0,
+            work: vec![],
+            plan,
+        }
     }
 }
 

@@ -49,6 +49,31 @@ pub async fn page<K>(client: &Client, namespace: &str, wanted: &ListParams) -> k
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
+    let (found, next) = raw_page::<K>(client, namespace, wanted).await?;
+    Ok((found.into_iter().filter_map(|fetched| fetched.typed.ok()).collect(), next))
+}
+
+/// All objects of a namespace, page by page, without their statuses: those that our types cannot read too.
+///
+/// # Errors
+/// What the API server or the connection said.
+pub async fn list<K>(client: &Client, namespace: &str, wanted: ListParams) -> kube::Result<Vec<Fetched<K>>>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let (mut all, mut next) = raw_page::<K>(client, namespace, &wanted).await?;
+    while let Some(wanted) = next {
+        let (found, following) = raw_page::<K>(client, namespace, &wanted).await?;
+        all.extend(found);
+        next = following;
+    }
+    Ok(all)
+}
+
+async fn raw_page<K>(client: &Client, namespace: &str, wanted: &ListParams) -> kube::Result<(Vec<Fetched<K>>, Option<ListParams>)>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
     let resource = ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
         &K::plural(&()),
@@ -56,12 +81,13 @@ where
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let found = api.list(&wanted.clone().limit(PAGE)).await?;
     let next = found.metadata.continue_.filter(|token| !token.is_empty()).map(|token| wanted.clone().continue_token(&token));
-    let objects = found.items.into_iter().filter_map(|mut raw| {
+    let objects = found.items.into_iter().map(|mut raw| {
         raw.metadata.managed_fields = None;
         if let Some(data) = raw.data.as_object_mut() {
             data.remove("status");
         }
-        typed(&raw).ok()
+        let typed = typed(&raw);
+        Fetched { raw, typed }
     });
     Ok((objects.collect(), next))
 }

@@ -23,7 +23,9 @@ pub async fn data(client: &Client, object: &str, namespace: &str, name: &str) ->
         )),
         Err(kube::Error::Api(status)) if status.is_forbidden() => Err(Blocked::new(
             Reason::SecretNotFound,
-            format!("{object}: the operator may not read Secret {name}; let its Role get Secrets in namespace {namespace}"),
+            format!(
+                "{object}: Secret {name} may not be read with this account; let its Role get Secrets in namespace {namespace}"
+            ),
         )),
         Err(error) => Err(unavailable(&format!("{object}: Secret {name}"), &error)),
     }

@@ -13,17 +13,15 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::sessions::{Entry, Held, Lease};
-use crate::api::postgres_database::{Connection, SecretRef, TlsMode};
-use crate::api::span::Span;
+use crate::api::postgres_database::SecretRef;
 use crate::api::{PostgresDatabase, Reason};
-use crate::cluster::{objects, secrets};
+use crate::cluster::objects;
 use crate::pass::blocked;
 use crate::plan::action::Blocked;
-use crate::plan::connection::{Endpoint, endpoint, qualified};
-use crate::postgres::connect::{Password, Session, Target, Tls};
+use crate::postgres::connect::{Session, Target};
 use crate::postgres::error::FaultKind;
-use crate::postgres::execute::Budget;
 use crate::postgres::{Fault, pooler};
+use crate::target;
 
 /// How long an idle session, and the object that it was opened for, may be used again.
 pub(super) const KEPT: Duration = Duration::from_secs(5);
@@ -65,7 +63,7 @@ impl Databases {
                 format!("PostgresDatabase {name} is suspended; set its spec.suspend to false"),
             ));
         }
-        let budget = budget(&database)?;
+        let budget = target::budget(&database.spec.limits)?;
         let limit = database.spec.limits.connections;
         let Ok(slot) = tokio::time::timeout(QUEUE, entry.slot(limit)).await else {
             let message = format!(
@@ -86,7 +84,7 @@ impl Databases {
     }
 
     async fn open(&self, entry: &Entry, database: &PostgresDatabase, namespace: &str, name: &str) -> Result<Held, Blocked> {
-        let target = self.target(database, namespace, name).await?;
+        let target = target::of(&self.client, database, namespace, name).await?;
         let what = format!("PostgresDatabase {name} ({target})");
         let fault = |fault| blocked(&what, &fault);
         let epoch = entry.lead_to(&target);
@@ -115,20 +113,12 @@ impl Databases {
         if database.spec.suspend {
             return Ok(());
         }
-        let target = self.target(database, &namespace, &name).await?;
+        let target = target::of(&self.client, database, &namespace, &name).await?;
         entry.lead_to(&target);
         Ok(())
     }
 
-    /// Where a PostgresDatabase leads, with its present credentials.
-    ///
-    /// # Errors
-    /// What lacks in its Secrets.
-    pub async fn target(&self, database: &PostgresDatabase, namespace: &str, name: &str) -> Result<Target, Blocked> {
-        self.target_of(&database.spec.connection, namespace, name).await
-    }
-
-    /// The same, logging in with the credentials of another Secret.
+    /// Where the admin of a PostgresDatabase logs in.
     ///
     /// # Errors
     /// What lacks in its Secrets.
@@ -139,38 +129,7 @@ impl Databases {
         name: &str,
         admin: &SecretRef,
     ) -> Result<Target, Blocked> {
-        let ours = self.target(database, namespace, name).await?;
-        let connection = Connection { secret_ref: admin.clone(), ..database.spec.connection.clone() };
-        // Where the admin's Secret says nothing of the server, it is the same server and database.
-        let connection =
-            Connection { host: Some(ours.host), port: Some(ours.port.into()), database: Some(ours.database), ..connection };
-        self.target_of(&connection, namespace, name).await
-    }
-
-    async fn target_of(&self, connection: &Connection, namespace: &str, name: &str) -> Result<Target, Blocked> {
-        let object = format!("PostgresDatabase {name}");
-        let data = secrets::data(&self.client, &object, namespace, &connection.secret_ref.name).await?;
-        let Endpoint { host, port, database, user, password } = endpoint(&object, connection, &data)?;
-        let ca = match &connection.tls.ca_secret_ref {
-            None => None,
-            Some(reference) => {
-                let mut data = secrets::data(&self.client, &object, namespace, &reference.name).await?;
-                Some(data.remove(&reference.key).ok_or_else(|| {
-                    let message = format!(
-                        "{object}: Secret {} has no key {}; correct spec.connection.tls.caSecretRef",
-                        reference.name, reference.key
-                    );
-                    Blocked::new(Reason::SecretInvalid, message)
-                })?)
-            }
-        };
-        let tls = match connection.tls.mode {
-            TlsMode::VerifyFull => Tls::VerifyFull { ca },
-            TlsMode::VerifyCa => Tls::VerifyCa { ca },
-            TlsMode::Disable => Tls::Disable,
-        };
-        let host = qualified(&host, namespace);
-        Ok(Target { host, port, database, user, password: password.map(Password::new), tls })
+        target::of_admin(&self.client, database, namespace, name, admin).await
     }
 
     /// Forgets a database that is gone.
@@ -225,21 +184,6 @@ async fn open_patiently(target: &Target) -> Result<Session, Fault> {
 
 /// The right to change a database, held by one pass at a time.
 pub(crate) type Worker = OwnedMutexGuard<()>;
-
-/// What scripts may use of a database.
-///
-/// # Errors
-/// [`Reason::InvalidSpec`] where a limit has no fixed length.
-pub(crate) fn budget(database: &PostgresDatabase) -> Result<Budget, Blocked> {
-    let limits = &database.spec.limits;
-    let read = |field: &str, span: Span| {
-        span.to_std().map_err(|error| Blocked::new(Reason::InvalidSpec, format!("spec.limits.{field}: {error}")))
-    };
-    Ok(Budget {
-        locks: read("lockTimeout", limits.lock_timeout)?,
-        statement: read("statementTimeout", limits.statement_timeout)?,
-    })
-}
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -7,7 +7,6 @@ use kube::api::ListParams;
 use serde_json::Value;
 
 use super::Context;
-use super::databases::budget;
 use super::kind::{self, Report};
 use super::sessions::Lease;
 use crate::api::condition::{READY, find};
@@ -20,6 +19,7 @@ use crate::plan::database::{self, Finding, Sight};
 use crate::plan::outcome::ActionResult;
 use crate::plan::status;
 use crate::postgres::{Session, details, server};
+use crate::target;
 
 /// The kind, for the driver.
 pub(crate) struct Kind {
@@ -33,7 +33,7 @@ impl Kind {
 
     async fn work(&self, object: &PostgresDatabase) -> Result<Sight, Blocked> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        budget(object)?;
+        target::budget(&object.spec.limits)?;
         let mut lease = self.context.databases.acquire(&namespace, &name).await?;
         let session = lease.take()?;
         let mut sight = self.look(object, &session).await?;

@@ -5,11 +5,17 @@
 mod support;
 
 mod bad_input;
+mod command_line;
 mod conventions;
+mod desk;
 mod malformed;
 mod meaning;
 mod partition_policy;
 mod postgres_database;
+#[path = "../cli/program.rs"]
+#[allow(dead_code, reason = "the tests of the command line use all of it")]
+mod program;
 mod rights;
+mod roads;
 mod sessions;
 mod world;

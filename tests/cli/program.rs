@@ -24,9 +24,13 @@ impl Ran {
 pub fn pgreeve(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgreeve"));
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    for setting in ["NO_COLOR", "PGREEVE_LOG", "PGPASSWORD", "PGPASSFILE", "PGREEVE_NAMESPACES", "KUBECONFIG", "COLUMNS"] {
+    for setting in
+        ["NO_COLOR", "PGREEVE_LOG", "PGPASSWORD", "PGPASSFILE", "PGREEVE_NAMESPACES", "PGREEVE_DATABASE_URL", "COLUMNS"]
+    {
         command.env_remove(setting);
     }
+    // No test finds a cluster by accident.
+    command.env("KUBECONFIG", "/nonexistent/kubeconfig").env_remove("KUBERNETES_SERVICE_HOST");
     command
 }
 

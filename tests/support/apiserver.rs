@@ -93,14 +93,19 @@ impl ApiServer {
 
     /// How this service account, which is created here, reaches the API server: with what RBAC grants it and no more.
     pub async fn config_of(&self, namespace: &str, name: &str) -> Config {
+        let token = self.token_of(namespace, name).await;
+        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().token = Some(token.into());
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+    }
+
+    /// The token of this service account, which is created here.
+    pub async fn token_of(&self, namespace: &str, name: &str) -> String {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await, namespace);
         let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
         accounts.create(&PostParams::default(), &account).await.unwrap();
         let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..Default::default() };
-        let token = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap().status.unwrap().token;
-        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
-        kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().token = Some(token.unwrap().into());
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+        accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap().status.unwrap().token.unwrap()
     }
 
     /// Changes an object of ours where it is stored, past every schema and rule; `path` is `<plural>/<namespace>/<name>`.

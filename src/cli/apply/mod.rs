@@ -13,6 +13,7 @@ use super::exit::{Exit, Failure};
 use super::plan::table::{self, Style};
 use super::plan::view::{self, View};
 use super::policies::{Planned, Policies, PolicyArgs};
+use super::source::{Scope, Source};
 use super::terminal::can_ask;
 use super::{Globals, output};
 use crate::pass;
@@ -46,13 +47,20 @@ enum Form {
     Yaml,
 }
 
+/// What to do instead where no file is named.
+const NO_FILE: &str = "no policy is given: name files or directories with -f. The policies of a cluster are carried out by its operator; \
+    one with approval: Manual waits until its plan is approved: kubectl annotate partitionpolicy NAME pgreeve.dev/approve=FINGERPRINT";
+
 impl Apply {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
         let (fingerprints, paths) = self.fingerprints_and_paths();
-        let policies = self.policies.policies(&paths, globals)?;
+        if paths.is_empty() && self.policies.files.is_empty() {
+            return Err(Failure::new(Exit::Usage, NO_FILE));
+        }
         let now = self.policies.now(globals);
-        let (session, _) = self.database.connect(globals).await?;
+        let source = Source::open(&self.policies, &paths, &self.database, Scope::WithPolicies, globals).await?;
+        let (policies, session) = source.only(globals).await?;
         let (server, planned) = policies.look(&session, now).await?;
         let view = View::new(&policies, &server, &planned, &fingerprints, now);
         globals.say(table::render(&view, Style { look: globals.stderr(), wide: false }).trim_end());

@@ -1,6 +1,7 @@
-//! `pgreeve plan`: exactly what `apply` would do, read in a transaction that cannot write.
+//! `pgreeve plan`: exactly what `apply` or the operator would do, read in a transaction that cannot write.
 
 mod forms;
+mod next;
 pub mod table;
 pub mod view;
 
@@ -10,13 +11,16 @@ use clap::{Args, ValueEnum};
 
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
-use super::policies::PolicyArgs;
+use super::policies::{Policies, PolicyArgs};
+use super::source::{Scope, Source};
 use super::{Globals, output};
 use crate::api::Reason;
+use crate::postgres::Session;
+use crate::postgres::connect::Target;
 use table::Style;
 use view::View;
 
-/// Shows what would change: locks, time, undo, and what is in the way. Changes nothing
+/// Shows what would change, by files or in a cluster: locks, time, undo, and what is in the way. Changes nothing
 #[derive(Args, Debug)]
 pub struct Plan {
     /// More files, directories or globs with policies
@@ -42,9 +46,9 @@ pub enum Form {
     Table,
     /// The same with every line, and what takes it back.
     Wide,
-    /// For programs.
+    /// For programs; one object for each database.
     Json,
-    /// For programs.
+    /// For programs; one document for each database.
     Yaml,
     /// The statements.
     Sql,
@@ -55,18 +59,33 @@ pub enum Form {
 impl Plan {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
-        let policies = self.policies.policies(&self.paths, globals)?;
         let now = self.policies.now(globals);
-        let (session, _) = self.database.connect(globals).await?;
-        let (server, planned) = policies.look(&session, now).await?;
-        let view = View::new(&policies, &server, &planned, &[], now);
-        print(&view, self.output, globals)?;
-        if matches!(self.output, Form::Table | Form::Wide)
-            && let Some(next) = table::next(&view, &self.typed())
-        {
+        let source = Source::open(&self.policies, &self.paths, &self.database, Scope::WithPolicies, globals).await?;
+        let work = async |policies: &Policies, session: &Session, _: &Target| {
+            let (server, planned) = policies.look(session, now).await?;
+            let view = View::new(policies, &server, &planned, &[], now);
+            if policies.live && self.output == Form::Yaml {
+                output::line("---")?;
+            }
+            print(&view, self.output, globals)?;
+            if matches!(self.output, Form::Table | Form::Wide) {
+                self.say_next(&view, policies.live, globals);
+            }
+            Ok(exit(&view, self.exit_code))
+        };
+        source.each(globals, work).await
+    }
+
+    fn say_next(&self, view: &View, live: bool, globals: &Globals) {
+        let next = if live { next::live(view, &self.typed_live()) } else { next::of_files(view, &self.typed()) };
+        if let Some(next) = next {
             globals.say(&next);
         }
-        Ok(exit(&view, self.exit_code))
+    }
+
+    /// The options that lead kubectl to the same cluster.
+    fn typed_live(&self) -> String {
+        self.policies.context.iter().map(|context| format!(" --context {context}")).collect()
     }
 
     /// The options that lead `apply` to the same plan.
@@ -79,8 +98,11 @@ impl Plan {
         if let Some(moment) = self.policies.as_of {
             typed.push_str(&format!(" --as-of {moment}"));
         }
-        if self.policies.namespace != "default" {
-            typed.push_str(&format!(" -n {}", self.policies.namespace));
+        if let Some(namespace) = &self.policies.namespace {
+            typed.push_str(&format!(" -n {namespace}"));
+        }
+        if let Some(context) = &self.policies.context {
+            typed.push_str(&format!(" --context {context}"));
         }
         typed + &self.database.typed()
     }

@@ -129,21 +129,6 @@ fn footer(view: &View, look: Look) -> String {
     text
 }
 
-/// What to type next. It goes to the person, and not into the data.
-pub fn next(view: &View, typed: &str) -> Option<String> {
-    let fingerprints =
-        view.policies.iter().filter(|policy| !policy.actions.is_empty()).map(|policy| view.short(&policy.fingerprint));
-    let fingerprints: Vec<&str> = fingerprints.collect();
-    let blocked = view.policies.iter().flat_map(|policy| &policy.blocked).map(|blocked| blocked.reason.as_str());
-    let notes = view.policies.iter().flat_map(|policy| &policy.notes).map(|note| note.id.as_str());
-    let explain = blocked.chain(notes).next().map(|id| format!("Explain: pgreeve explain {id}"));
-    let next = (!fingerprints.is_empty()).then(|| format!("Next: pgreeve apply {}{typed}", fingerprints.join(" ")));
-    match (next, explain) {
-        (Some(next), Some(explain)) => Some(format!("{next}      {explain}")),
-        (next, explain) => next.or(explain),
-    }
-}
-
 impl PolicyView {
     /// Whether there is something to do or in the way.
     pub fn is_pending(&self) -> bool {

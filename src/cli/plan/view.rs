@@ -167,7 +167,7 @@ impl PolicyView {
             bytes: planned.bytes,
             fingerprint: plan.fingerprint(),
             summary: plan.summary(),
-            settled: plan.is_settled().then(|| planned.settled.clone()),
+            settled: plan.is_settled().then(|| settled(planned)),
             hold: hold(planned, approved, as_of),
             actions,
             blocked: plan.blocked.clone(),
@@ -176,13 +176,20 @@ impl PolicyView {
     }
 }
 
+/// That there is nothing to do is no news of a policy that does nothing anyway.
+fn settled(planned: &Planned) -> String {
+    let suspended = planned.suspended.iter().map(|why| format!("; {why}"));
+    std::iter::once(planned.settled.clone()).chain(suspended).collect()
+}
+
 /// Why a plan would not be carried out now, as the controller decides it. A fingerprint that a person names is an approval.
 pub fn hold(planned: &Planned, approved: &[String], now: Timestamp) -> Option<Hold> {
     let fingerprint = planned.plan.fingerprint();
-    let approval = approved.iter().any(|beginning| fingerprint.starts_with(beginning)).then_some(fingerprint.as_str());
+    let is_named = approved.iter().any(|beginning| fingerprint.starts_with(beginning));
+    let approval = if is_named { Some(fingerprint.as_str()) } else { planned.approved.as_deref() };
     let hold = |reason: Reason, message: String, until| Some(Hold { reason: reason.as_str(), message, until });
-    if planned.settings.suspend && !planned.plan.actions.is_empty() {
-        return hold(Reason::Suspended, "spec.suspend is true, so nothing is changed".into(), None);
+    if let Some(why) = planned.suspended.as_ref().filter(|_| !planned.plan.actions.is_empty()) {
+        return hold(Reason::Suspended, why.clone(), None);
     }
     match gate::gate(&planned.settings, approval, &planned.plan, now) {
         Ok(Gate::Nothing | Gate::Go) => None,
