@@ -91,22 +91,7 @@ impl Source {
         globals: &Globals,
     ) -> Result<Self, Failure> {
         let namespace = args.namespace.clone().unwrap_or_else(|| cluster.namespace.clone());
-        let found = cluster.policies(&namespace, args.database.as_deref()).await?;
-        let mut by_database = by_database(found.objects);
-        let mut unreadable = found.unreadable;
-        match (&args.database, scope) {
-            (_, Scope::WithPolicies) => {}
-            (Some(name), Scope::All) => {
-                by_database.entry(name.clone()).or_default();
-            }
-            (None, Scope::All) => {
-                let found = cluster.databases(&namespace).await?;
-                for database in &found.objects {
-                    by_database.entry(database.name_any()).or_default();
-                }
-                unreadable.extend(found.unreadable);
-            }
-        }
+        let (by_database, unreadable) = found(args, &cluster, &namespace, scope).await?;
         unreadable.iter().for_each(|why| globals.say(why));
         if by_database.is_empty() {
             return Err(none(args, &namespace, &cluster, scope));
@@ -181,6 +166,32 @@ impl Way {
         })?;
         Ok((session, target))
     }
+}
+
+/// The policies of a namespace by database, and what to say of objects that cannot be read.
+async fn found(
+    args: &PolicyArgs,
+    cluster: &Cluster,
+    namespace: &str,
+    scope: Scope,
+) -> Result<(BTreeMap<String, Vec<PartitionPolicy>>, Vec<String>), Failure> {
+    let found = cluster.policies(namespace, args.database.as_deref()).await?;
+    let mut by_database = by_database(found.objects);
+    let mut unreadable = found.unreadable;
+    match (&args.database, scope) {
+        (_, Scope::WithPolicies) => {}
+        (Some(name), Scope::All) => {
+            by_database.entry(name.clone()).or_default();
+        }
+        (None, Scope::All) => {
+            let found = cluster.databases(namespace).await?;
+            for database in &found.objects {
+                by_database.entry(database.name_any()).or_default();
+            }
+            unreadable.extend(found.unreadable);
+        }
+    }
+    Ok((by_database, unreadable))
 }
 
 fn by_database(policies: Vec<PartitionPolicy>) -> BTreeMap<String, Vec<PartitionPolicy>> {
