@@ -1,4 +1,7 @@
 -- Which partitions are there, from the forgotten month's neighbours on?
+\pset footer off
+SELECT format('chat_history: the newest of its %s partitions', count(*)) AS title FROM pg_inherits WHERE inhparent = 'chat_history'::regclass \gset
+\pset title :title
 SELECT p.relname AS partition,
        substring(pg_get_expr(p.relpartbound, p.oid) FROM 'FROM \(''([^ '']+)') AS "from",
        substring(pg_get_expr(p.relpartbound, p.oid) FROM 'TO \(''([^ '']+)') AS "to",

@@ -21,9 +21,10 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Context;
 use super::backoff::Backoff;
 use super::kind::{Kind, Report};
-use super::{Context, Nudge};
+use super::nudge::Nudge;
 use crate::api::condition::{READY, find};
 use crate::api::{APPROVE_ANNOTATION, REQUESTED_AT_ANNOTATION, Reason};
 use crate::cluster::objects::{self, Fetched};
@@ -63,19 +64,19 @@ struct Drive<K> {
     backoff: Backoff,
 }
 
-/// Runs one kind in one namespace, or in all, until `stop`.
+/// Runs one kind in one namespace, or in all, until the operator stops.
 pub(crate) fn drive<K: Kind>(
     kind: Arc<K>,
     context: Context,
     namespace: Option<String>,
     router: &Router,
-    stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + 'static {
     type Meta<K> = PartialObjectMeta<<K as Kind>::Object>;
     let api: Api<Meta<K>> = match &namespace {
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
+    let stop = context.stop.clone();
     let nudges = router.listen(K::NAME, namespace);
     let nudges = futures::stream::unfold(nudges, async |mut nudges| {
         let nudge = nudges.recv().await?;

@@ -4,6 +4,7 @@ mod backoff;
 mod databases;
 mod driver;
 mod kind;
+mod nudge;
 mod partition_policy;
 mod policy;
 mod postgres_database;
@@ -15,13 +16,13 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kube::Client;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::cluster::events::Events;
 use crate::metrics::Metrics;
 use databases::Databases;
+use nudge::Nudges;
 
 /// How the controllers run.
 #[derive(Clone, Debug)]
@@ -73,26 +74,8 @@ pub(crate) struct Context {
     metrics: Arc<Metrics>,
     events: Events,
     databases: Databases,
-    nudges: mpsc::UnboundedSender<Nudge>,
-}
-
-impl Context {
-    /// Wishes that an object be looked at now.
-    fn nudge(&self, kind: &'static str, namespace: &str, name: &str) {
-        // Without a listener the operator is stopping.
-        drop(self.nudges.send(Nudge { kind, namespace: namespace.to_owned(), name: name.to_owned() }));
-    }
-}
-
-/// A wish that an object be looked at now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Nudge {
-    /// Kind of the object.
-    pub kind: &'static str,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
+    nudges: Nudges,
+    stop: CancellationToken,
 }
 
 /// Runs the controllers of all kinds until `shutdown` is done. Passes that have begun then end by themselves.
@@ -114,7 +97,7 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    let (nudges, wishes) = mpsc::unbounded_channel();
+    let (nudges, wishes) = Nudges::new();
     let context = Context {
         events: Events::new(client.clone(), &config.identity),
         databases: Databases::new(client.clone(), config.backoff_min),
@@ -122,6 +105,7 @@ pub async fn run_with(
         config,
         metrics: telltales.metrics,
         nudges,
+        stop: stop.clone(),
     };
     let namespaces = if context.config.namespaces.is_empty() {
         vec![None]
@@ -136,14 +120,12 @@ pub async fn run_with(
             context.clone(),
             namespace.clone(),
             &router,
-            stop.clone(),
         )));
         controllers.push(Box::pin(driver::drive(
             Arc::new(partition_policy::kind(context.clone())),
             context.clone(),
             namespace,
             &router,
-            stop.clone(),
         )));
     }
     let sweeper = context.databases.clone().sweep(stop.clone());

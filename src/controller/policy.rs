@@ -47,7 +47,14 @@ pub(crate) trait Reporting:
 /// A policy as a kind of the driver.
 pub(crate) struct PolicyKind<P: Reporting> {
     context: Context,
-    series: Mutex<HashMap<(String, String), P::Series>>,
+    /// By namespace and name.
+    series: Mutex<HashMap<(String, String), Measured<P::Series>>>,
+}
+
+/// What is left to do when a policy is gone: its series are removed, and its database hears of it.
+struct Measured<S> {
+    database: String,
+    series: S,
 }
 
 /// A pass that found something.
@@ -99,7 +106,7 @@ impl<P: Reporting> PolicyKind<P> {
         // The database's own pass is to say the same, and to wait for better days on behalf of all its policies.
         let is_known = matches!(refused.reason, Reason::DatabaseNotFound | Reason::DatabaseNotReady);
         if !is_known && databases.is_news(namespace, database) {
-            self.context.nudge("PostgresDatabase", namespace, database);
+            self.context.nudges.now("PostgresDatabase", namespace, database);
         }
         Err(through(database, refused))
     }
@@ -138,11 +145,16 @@ impl<P: Reporting> PolicyKind<P> {
         Report { state: status::state(finding), status: policy.status(common, facts, now), applied, due, pending }
     }
 
+    /// The database counts its policies, and looks for privileges that a new one lacks.
+    fn tell_database(&self, namespace: &str, database: &str) {
+        self.context.nudges.soon("PostgresDatabase", namespace, database, &self.context.stop);
+    }
+
     fn measure(&self, policy: &P, facts: &P::Facts) {
         let key = (policy.namespace().unwrap_or_default(), policy.name_any());
-        let series = policy.series();
+        let (database, series) = (policy.settings().database_ref.name.clone(), policy.series());
         P::measure(&self.context.metrics, &series, facts);
-        self.series.lock().unwrap_or_else(PoisonError::into_inner).insert(key, series);
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Measured { database, series });
     }
 }
 
@@ -152,6 +164,9 @@ impl<P: Reporting> Kind for PolicyKind<P> {
     const FIELD_MANAGER: &'static str = P::FIELD_MANAGER;
 
     async fn pass(&self, policy: &P, requested: Option<&str>) -> Report {
+        if policy.common().observed_generation.is_none() {
+            self.tell_database(&policy.namespace().unwrap_or_default(), &policy.settings().database_ref.name);
+        }
         if policy.settings().suspend {
             return self.report(policy, requested, &Finding::Suspended, None);
         }
@@ -180,8 +195,9 @@ impl<P: Reporting> Kind for PolicyKind<P> {
 
     fn forget(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
-        if let Some(series) = self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(&key) {
+        if let Some(Measured { database, series }) = self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(&key) {
             P::unmeasure(&self.context.metrics, &series);
+            self.tell_database(namespace, &database);
         }
     }
 }

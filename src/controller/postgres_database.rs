@@ -117,7 +117,7 @@ impl Kind {
             // While the API server is away nobody can say anything; a policy's own next run comes anyway.
             let Ok((policies, following)) = self.page(namespace, &wanted).await else { return };
             for policy in policies {
-                self.context.nudge("PartitionPolicy", namespace, &policy.name_any());
+                self.context.nudges.now("PartitionPolicy", namespace, &policy.name_any());
             }
             next = following;
         }

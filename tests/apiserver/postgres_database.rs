@@ -382,3 +382,24 @@ async fn a_pool_of_transactions_is_refused_and_one_of_sessions_is_accepted() {
     world.wait("PostgresDatabase", "db", "Ready", "True", "Connected").await;
     world.wait("PartitionPolicy", "events", "Ready", "True", "UpToDate").await;
 }
+
+#[tokio::test]
+async fn a_database_counts_a_policy_that_comes_and_one_that_goes() {
+    let mut world = World::new(16).await;
+    let config = world.config(NOW);
+    world.start_with(world.client.clone(), config).await;
+    world.wait("PostgresDatabase", "db", "Ready", "True", "Connected").await;
+    let count = async |expected: i64| {
+        eventually(&format!("{expected} policies"), PATIENCE, async || {
+            let database = world.api("PostgresDatabase").get("db").await.unwrap();
+            (database.data["status"]["policies"] == expected).then_some(())
+        })
+        .await;
+    };
+    count(0).await;
+    events_policy(&world).await;
+    count(1).await;
+    world.wait("PartitionPolicy", "events", "Ready", "True", "UpToDate").await;
+    world.api("PartitionPolicy").delete("events", &Default::default()).await.unwrap();
+    count(0).await;
+}
