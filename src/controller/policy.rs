@@ -44,11 +44,13 @@ pub(crate) trait Reporting:
     fn unmeasure(metrics: &Metrics, series: &Self::Series);
 }
 
+/// By namespace and name.
+type ByName<T> = HashMap<(String, String), T>;
+
 /// A policy as a kind of the driver.
 pub(crate) struct PolicyKind<P: Reporting> {
     context: Context,
-    /// By namespace and name.
-    series: Mutex<HashMap<(String, String), Measured<P::Series>>>,
+    measured: Mutex<ByName<Measured<P::Series>>>,
 }
 
 /// What is left to do when a policy is gone: its series are removed, and its database hears of it.
@@ -66,7 +68,7 @@ struct Passed<F> {
 
 impl<P: Reporting> PolicyKind<P> {
     pub fn new(context: Context) -> Self {
-        Self { context, series: Mutex::default() }
+        Self { context, measured: Mutex::default() }
     }
 
     async fn work(&self, policy: &P) -> Result<Passed<P::Facts>, Blocked> {
@@ -154,7 +156,7 @@ impl<P: Reporting> PolicyKind<P> {
         let key = (policy.namespace().unwrap_or_default(), policy.name_any());
         let (database, series) = (policy.settings().database_ref.name.clone(), policy.series());
         P::measure(&self.context.metrics, &series, facts);
-        self.series.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Measured { database, series });
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Measured { database, series });
     }
 }
 
@@ -195,7 +197,7 @@ impl<P: Reporting> Kind for PolicyKind<P> {
 
     fn forget(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
-        if let Some(Measured { database, series }) = self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(&key) {
+        if let Some(Measured { database, series }) = self.measured.lock().unwrap_or_else(PoisonError::into_inner).remove(&key) {
             P::unmeasure(&self.context.metrics, &series);
             self.tell_database(namespace, &database);
         }
