@@ -18,6 +18,14 @@ demo: ## Show pgreeve at work on a real one-node cluster (again and again)
 demo-down: ## Remove everything that the demo brought up
 	hack/demo.sh down
 
+.PHONY: install
+install: PREFIX ?= /usr/local
+install: ## Install pgreeve and kubectl-pgreeve into $(PREFIX)/bin, /usr/local/bin by default
+	hack/tools.sh rust
+	cargo build --release --locked --bin pgreeve
+	install -D -m 755 target/release/pgreeve $(DESTDIR)$(PREFIX)/bin/pgreeve
+	ln -sf pgreeve $(DESTDIR)$(PREFIX)/bin/kubectl-pgreeve
+
 .PHONY: test
 test: tools lint unit integration chart cluster ## Run everything that CI runs
 
