@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -67,12 +68,13 @@ impl fmt::Display for Target {
 pub struct Session {
     client: Client,
     tls: Tls,
-    _open: oneshot::Sender<Infallible>,
+    /// The connection lives as long as this does.
+    open: Mutex<Option<oneshot::Sender<Infallible>>>,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("closed", &self.client.is_closed()).finish()
+        f.debug_struct("Session").field("closed", &self.is_closed()).finish()
     }
 }
 
@@ -115,7 +117,7 @@ impl Session {
                 client
             }
         };
-        Ok(Self { client, tls: target.tls.clone(), _open: open })
+        Ok(Self { client, tls: target.tls.clone(), open: Mutex::new(Some(open)) })
     }
 
     /// The driver's client.
@@ -134,7 +136,16 @@ impl Session {
 
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.opened().is_none()
+    }
+
+    /// Closes the connection, whatever it is doing, before the session is dropped.
+    pub fn hang_up(&self) {
+        drop(self.opened().take());
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<oneshot::Sender<Infallible>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the server to cancel the statement that runs in this session, over a connection of its own.
@@ -192,7 +203,7 @@ fn config(target: &Target) -> Config {
     config
 }
 
-/// Drives the connection until it ends, or its session is dropped: then, what is left of it ends within a second, whatever the
+/// Drives the connection until it ends, or its session is dropped or hung up: then, what is left of it ends within a second, whatever the
 /// server is doing.
 async fn drive<E>(connection: impl Future<Output = Result<(), E>>, dropped: oneshot::Receiver<Infallible>) {
     tokio::pin!(connection);

@@ -28,6 +28,10 @@ const TRY: Duration = Duration::from_millis(50);
 /// A holder whose transaction is at least this old is not worth queueing behind.
 const HOPELESS_SECONDS: i64 = 1;
 
+/// How long a server may keep silent beyond the time that it has for a step. A live server ends an overlong statement by itself; what
+/// keeps silent is a proxy, or a machine that stands still.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// What a script may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -69,7 +73,7 @@ pub async fn carry_out(session: &Session, script: &Script, budget: Budget) -> Ac
             }
             Err(stop) => stop,
         };
-        if let (Some(undo), true) = (&script.undo, number > 0) {
+        if let (Some(undo), true) = (&script.undo, number > 0 && !session.is_closed()) {
             // Its own failure changes nothing about the answer, and the next plan begins with what is left over.
             drop(laddered(session, undo, budget).await);
         }
@@ -87,11 +91,20 @@ fn result(stop: Stop) -> ActionResult {
     }
 }
 
+/// An answer that does not come ends the connection: nobody knows what became of the step, and the next plan finds out.
 async fn perform(session: &Session, step: &Step, budget: Budget) -> Result<u32, Stop> {
-    match step {
-        Step::Transaction(transaction) => laddered(session, transaction, budget).await,
-        Step::Alone { role, statement, .. } => alone(session, role, statement, budget).await.map(|()| 1),
+    let most = budget.locks + budget.statement + GRACE;
+    let performed = async {
+        match step {
+            Step::Transaction(transaction) => laddered(session, transaction, budget).await,
+            Step::Alone { role, statement, .. } => alone(session, role, statement, budget).await.map(|()| 1),
+        }
+    };
+    if let Ok(performed) = tokio::time::timeout(most, performed).await {
+        return performed;
     }
+    session.hang_up();
+    Err(Stop::Fault(Fault::new(FaultKind::ConnectionLost, format!("the server did not answer within {} s", most.as_secs()))))
 }
 
 /// Tries a transaction until its locks are free or the budget is spent.

@@ -13,7 +13,7 @@ use crate::support::pgproxy::{Fault, StartupFault};
 use crate::world::World;
 
 /// How many playings at a time: most of each is waiting.
-const AT_A_TIME: usize = 10;
+const AT_A_TIME: usize = 20;
 
 /// Failures after which a scenario is given up: each of them costs patience.
 const ENOUGH: usize = 4;
@@ -180,6 +180,7 @@ fn plays(scenario: Scenario, undisturbed: &Undisturbed) -> Vec<Play> {
     for number in 1..=undisturbed.effects {
         cuts.extend([Fault::CutBefore, Fault::CutAfter].map(|cut| Disturbance::Sql(number, cut)));
         others.extend(SQLSTATES.map(|sqlstate| Disturbance::Sql(number, Fault::Refused(sqlstate))));
+        others.push(Disturbance::Sql(number, Fault::Swallowed));
         let slow = Disturbance::Sql(number, Fault::Delayed(Duration::from_millis(300)));
         plays.push(Play { faults: vec![slow], then: Then::Stops });
     }

@@ -67,7 +67,8 @@ impl World {
             "username": self.roles.operator, "password": Database::password(&self.roles.operator)}});
         let secrets = ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&());
         self.create(&secrets, secret).await;
-        let mut spec = json!({"connection": {"secretRef": {"name": "login"}, "tls": {"mode": "Disable"}}});
+        let mut spec = json!({"connection": {"secretRef": {"name": "login"}, "tls": {"mode": "Disable"}},
+            "limits": {"statementTimeout": "3s"}});
         merge(&mut spec, &(self.scenario.database)());
         self.create(&databases(), json!({"metadata": {"name": "db"}, "spec": spec})).await;
         for (number, policy) in self.policies.iter().enumerate() {
