@@ -3,9 +3,7 @@
 //! The tree is read from `pg_inherits`: `pg_partition_tree()` locks every member and leaves out one whose detach is pending.
 
 use std::collections::{BTreeMap, HashMap};
-use std::pin::pin;
 
-use futures::TryStreamExt as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -146,10 +144,7 @@ async fn partitions(session: &Session, parents: &HashMap<Oid, Vec<Parent>>) -> R
     if oids.is_empty() {
         return Ok(found);
     }
-    // As they come: the server writes the next rows while these are read.
-    let rows = session.client().query_typed_raw(PARTITIONS, [(&oids, Type::OID_ARRAY)]).await?;
-    let mut rows = pin!(rows);
-    while let Some(row) = rows.try_next().await? {
+    for row in session.query(PARTITIONS, &[(&oids, Type::OID_ARRAY)]).await? {
         found.entry(row.get(0)).or_default().push(Partition {
             oid: row.get(1),
             table: TableName { schema: row.get(2), name: row.get(3) },

@@ -100,13 +100,15 @@ type Fill = fn(&mut Properties, &Row);
 async fn properties(session: &Session, wanted: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Properties>, Fault> {
     let oids: Vec<Oid> = wanted.iter().copied().collect();
     let mut found: BTreeMap<Oid, Properties> = BTreeMap::new();
-    for row in session.query(TABLES, &[(&oids, Type::OID_ARRAY)]).await? {
-        found.insert(row.get(0), of_table(&row));
-    }
-    let fills: [(&str, Fill); 4] =
-        [(GRANTS, add_grant), (STATISTICS, add_statistics), (INDEXES, add_index), (POLICIES, add_policy)];
-    for (query, fill) in fills {
-        for row in session.query(query, &[(&oids, Type::OID_ARRAY)]).await? {
+    let ask = async |query| session.query(query, &[(&oids, Type::OID_ARRAY)]).await;
+    // All at once: one round trip.
+    let (tables, grants, statistics, indexes, policies) =
+        futures::try_join!(ask(TABLES), ask(GRANTS), ask(STATISTICS), ask(INDEXES), ask(POLICIES))?;
+    found.extend(tables.iter().map(|row| (row.get(0), of_table(row))));
+    let fills: [(Vec<Row>, Fill); 4] =
+        [(grants, add_grant), (statistics, add_statistics), (indexes, add_index), (policies, add_policy)];
+    for (rows, fill) in fills {
+        for row in rows {
             if let Some(properties) = found.get_mut(&row.get(0)) {
                 fill(properties, &row);
             }

@@ -1,7 +1,7 @@
 //! Which server is this, and who are we there?
 
 use super::connect::Session;
-use super::error::Fault;
+use super::error::{Fault, FaultKind};
 use crate::plan::snapshot::Server;
 
 const QUERY: &str = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
@@ -15,7 +15,8 @@ const QUERY: &str = "SELECT pg_catalog.current_setting('server_version_num')::pg
 /// # Errors
 /// What the server or the connection said.
 pub async fn observe(session: &Session) -> Result<Server, Fault> {
-    let row = session.client().query_typed_one(QUERY, &[]).await?;
+    let rows = session.query(QUERY, &[]).await?;
+    let row = rows.first().ok_or_else(|| Fault::new(FaultKind::Statement, "the server does not know its own role"))?;
     let version: String = row.get(1);
     Ok(Server {
         version_num: row.get(0),
