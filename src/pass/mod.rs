@@ -81,16 +81,23 @@ async fn observe_in_transaction<P: Policy>(
     session: &Session,
     now: Timestamp,
 ) -> Result<(Server, Vec<P::Facts>), Fault> {
-    session.begin_reading().await?;
-    let observed = observe(objects, session, now).await;
+    // Asked together, answered in order: one round trip.
+    let (begun, server) = futures::join!(session.begin_reading(), server::observe(session));
+    begun?;
+    let observed = observe(objects, session, server, now).await;
     let ended = if session.is_closed() { Ok(()) } else { session.end_reading().await };
     let observed = observed?;
     ended?;
     Ok(observed)
 }
 
-async fn observe<P: Policy>(objects: &[&P], session: &Session, now: Timestamp) -> Result<(Server, Vec<P::Facts>), Fault> {
-    let server = server::observe(session).await?;
+async fn observe<P: Policy>(
+    objects: &[&P],
+    session: &Session,
+    server: Result<Server, Fault>,
+    now: Timestamp,
+) -> Result<(Server, Vec<P::Facts>), Fault> {
+    let server = server?;
     if unsupported(&server) {
         return Ok((server, vec![]));
     }

@@ -57,26 +57,38 @@ JOIN pg_catalog.pg_class c ON c.oid = k.other AND NOT c.relispartition JOIN pg_c
 /// # Errors
 /// What the server or the connection said.
 pub async fn observe(session: &Session, needs: &Needs) -> Result<Details, Fault> {
-    let mut details = Details::default();
-    if !needs.properties.is_empty() {
-        details.properties = properties(session, &needs.properties).await?;
-    }
-    for (schema, names) in &needs.names {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let rows = session.query(NAMES, &[(schema, Type::TEXT), (&names, Type::TEXT_ARRAY)]).await?;
-        details.taken.insert(schema.clone(), rows.iter().map(|row| row.get(0)).collect());
-    }
-    if !needs.foreign_keys.is_empty() {
-        let oids: Vec<Oid> = needs.foreign_keys.iter().copied().collect();
-        for row in session.query(FOREIGN_KEYS, &[(&oids, Type::OID_ARRAY)]).await? {
-            details.foreign_keys.entry(row.get(0)).or_default().insert(row.get(1));
-        }
-    }
+    // All at once: one round trip.
+    let (properties, taken, foreign_keys) =
+        futures::try_join!(properties(session, &needs.properties), taken(session, needs), foreign_keys(session, needs))?;
+    let mut details = Details { properties, taken, foreign_keys, ..Details::default() };
     for question in &needs.default_rows {
         let rows = rows_within(session, question).await?;
         details.default_rows.insert(question.clone(), rows);
     }
     Ok(details)
+}
+
+/// Which of the names are taken, by schema.
+async fn taken(session: &Session, needs: &Needs) -> Result<BTreeMap<String, BTreeSet<String>>, Fault> {
+    let mut taken = BTreeMap::new();
+    for (schema, names) in &needs.names {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let rows = session.query(NAMES, &[(schema, Type::TEXT), (&names, Type::TEXT_ARRAY)]).await?;
+        taken.insert(schema.clone(), rows.iter().map(|row| row.get(0)).collect());
+    }
+    Ok(taken)
+}
+
+/// Tables on the other side of foreign keys, by the table on this side.
+async fn foreign_keys(session: &Session, needs: &Needs) -> Result<BTreeMap<Oid, BTreeSet<String>>, Fault> {
+    let mut found: BTreeMap<Oid, BTreeSet<String>> = BTreeMap::new();
+    if !needs.foreign_keys.is_empty() {
+        let oids: Vec<Oid> = needs.foreign_keys.iter().copied().collect();
+        for row in session.query(FOREIGN_KEYS, &[(&oids, Type::OID_ARRAY)]).await? {
+            found.entry(row.get(0)).or_default().insert(row.get(1));
+        }
+    }
+    Ok(found)
 }
 
 /// Counts as the owner, because our own role may hold no SELECT. Back to the login role afterwards, in the same transaction.
@@ -99,9 +111,11 @@ type Fill = fn(&mut Properties, &Row);
 
 async fn properties(session: &Session, wanted: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Properties>, Fault> {
     let oids: Vec<Oid> = wanted.iter().copied().collect();
+    if oids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let mut found: BTreeMap<Oid, Properties> = BTreeMap::new();
     let ask = async |query| session.query(query, &[(&oids, Type::OID_ARRAY)]).await;
-    // All at once: one round trip.
     let (tables, grants, statistics, indexes, policies) =
         futures::try_join!(ask(TABLES), ask(GRANTS), ask(STATISTICS), ask(INDEXES), ask(POLICIES))?;
     found.extend(tables.iter().map(|row| (row.get(0), of_table(row))));
