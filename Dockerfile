@@ -26,5 +26,7 @@ RUN test -s /etc/ssl/certs/ca-certificates.crt \
     || { apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*; }
 COPY --from=binary --chmod=755 /pgreeve /usr/local/bin/pgreeve
 RUN ln -s pgreeve /usr/local/bin/kubectl-pgreeve
+# One arena for all threads: measured to save 7 of 38 MiB with a thousand policies, and no time.
+ENV MALLOC_ARENA_MAX=1
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/pgreeve"]

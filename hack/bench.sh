@@ -14,6 +14,8 @@ command -v psql >/dev/null || { echo "bench: no psql: apt-get install postgresql
 # Data directories in memory: a journalling file system shuns the inodes of files that were deleted within the last minutes, and looking
 # for others was measured to take half of the time of every DDL statement, whoever came next.
 [[ ! -d /dev/shm ]] || export TMPDIR=/dev/shm
+# As in the image.
+export MALLOC_ARENA_MAX=1
 [[ $# -gt 0 ]] || set -- settled create operator
 
 cargo build --locked --release --bin pgreeve --benches
