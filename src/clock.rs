@@ -20,6 +20,11 @@ impl Clock {
         Self(Arc::new(now))
     }
 
+    /// The present time, as precisely as the machine knows it.
+    pub fn precisely(&self) -> Timestamp {
+        (self.0)()
+    }
+
     /// The present time, to the second: the API server keeps no more in a status.
     pub fn now(&self) -> Timestamp {
         let now = (self.0)();

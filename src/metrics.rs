@@ -1,7 +1,7 @@
 //! What can be watched? Prometheus metrics with bounded labels, each declared once.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -12,66 +12,72 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// Labels of a table that a policy keeps.
+/// Labels of a table that a policy keeps. Its texts are shared by all its series: there may be ten thousand policies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TableLabels {
     /// Namespace of the policy.
-    pub namespace: String,
+    pub namespace: Arc<String>,
     /// Its PostgresDatabase.
-    pub database: String,
+    pub database: Arc<String>,
     /// The policy.
-    pub policy: String,
+    pub policy: Arc<String>,
     /// The table, with its schema.
-    pub table: String,
+    pub table: Arc<String>,
 }
 
 /// Labels of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ObjectLabels {
     /// Kind.
-    pub kind: String,
+    pub kind: &'static str,
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Arc<String>,
     /// Name.
-    pub name: String,
+    pub name: Arc<String>,
+}
+
+impl ObjectLabels {
+    fn ready(&self, reason: &'static str) -> ReadyLabels {
+        ReadyLabels { kind: self.kind, namespace: self.namespace.clone(), name: self.name.clone(), reason }
+    }
 }
 
 /// Labels of an object's readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReadyLabels {
     /// Kind.
-    pub kind: String,
+    pub kind: &'static str,
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Arc<String>,
     /// Name.
-    pub name: String,
+    pub name: Arc<String>,
     /// Reason of its condition Ready.
-    pub reason: String,
+    pub reason: &'static str,
 }
 
 /// Labels of passes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PassLabels {
     /// Kind.
-    pub kind: String,
+    pub kind: &'static str,
     /// What the pass came to.
-    pub reason: String,
+    pub reason: &'static str,
 }
 
 /// Label of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KindLabel {
     /// Kind.
-    pub kind: String,
+    pub kind: &'static str,
 }
 
 /// Labels of actions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ActionLabels {
     /// Its verb.
-    pub action: String,
+    pub action: &'static str,
     /// What became of it.
-    pub result: String,
+    pub result: &'static str,
 }
 
 /// Labels of a database.
@@ -91,7 +97,7 @@ macro_rules! metrics {
         /// Every metric.
         #[expect(missing_docs, reason = "the help text is the documentation")]
         #[derive(Debug)]
-        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_labels: Mutex<HashMap<ObjectLabels, ReadyLabels>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>> }
+        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_reasons: Mutex<HashMap<ObjectLabels, &'static str>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>> }
 
         impl Metrics {
             /// Name and help of every metric, for the reference.
@@ -101,7 +107,7 @@ macro_rules! metrics {
             pub fn new() -> Self {
                 let mut registry = Registry::default();
                 $(let $field: $type = $make; registry.register($name, $help.trim_end_matches('.'), $field.clone());)*
-                Self { $($field,)* registry: Mutex::new(registry), ready_labels: Mutex::default(), covered_until: Mutex::default() }
+                Self { $($field,)* registry: Mutex::new(registry), ready_reasons: Mutex::default(), covered_until: Mutex::default() }
             }
         }
     };
@@ -166,7 +172,7 @@ impl Metrics {
     /// Forgets every object: another operator leads now, and only one may speak of them.
     pub fn forget_all(&self) {
         lock(&self.covered_until).clear();
-        lock(&self.ready_labels).clear();
+        lock(&self.ready_reasons).clear();
         for family in [&self.horizon, &self.partitions, &self.unmanaged, &self.default_rows] {
             family.clear();
         }
@@ -176,24 +182,18 @@ impl Metrics {
     }
 
     /// Sets an object's readiness; its series under a former reason goes.
-    pub fn set_ready(&self, object: &ObjectLabels, is_ready: bool, reason: &str) {
-        let labels = ReadyLabels {
-            kind: object.kind.clone(),
-            namespace: object.namespace.clone(),
-            name: object.name.clone(),
-            reason: reason.to_owned(),
-        };
-        let mut known = lock(&self.ready_labels);
-        if let Some(former) = known.insert(object.clone(), labels.clone()).filter(|former| *former != labels) {
-            self.ready.remove(&former);
+    pub fn set_ready(&self, object: &ObjectLabels, is_ready: bool, reason: &'static str) {
+        let former = lock(&self.ready_reasons).insert(object.clone(), reason);
+        if let Some(former) = former.filter(|former| *former != reason) {
+            self.ready.remove(&object.ready(former));
         }
-        self.ready.get_or_create(&labels).set(is_ready.into());
+        self.ready.get_or_create(&object.ready(reason)).set(is_ready.into());
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, object: &ObjectLabels) {
-        if let Some(labels) = lock(&self.ready_labels).remove(object) {
-            self.ready.remove(&labels);
+        if let Some(reason) = lock(&self.ready_reasons).remove(object) {
+            self.ready.remove(&object.ready(reason));
         }
         self.pending.remove(object);
     }
@@ -215,8 +215,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn text(text: &str) -> Arc<String> {
+        Arc::new(text.to_owned())
+    }
+
     fn labels() -> TableLabels {
-        TableLabels { namespace: "n".into(), database: "d".into(), policy: "p".into(), table: "t".into() }
+        TableLabels { namespace: text("n"), database: text("d"), policy: text("p"), table: text("t") }
     }
 
     #[test]
@@ -232,7 +236,7 @@ mod tests {
     fn an_operator_that_no_longer_leads_says_nothing_of_objects() {
         let metrics = Metrics::new();
         metrics.set_covered_until(&labels(), Some(Timestamp::UNIX_EPOCH));
-        let object = ObjectLabels { kind: "k".into(), namespace: "n".into(), name: "p".into() };
+        let object = ObjectLabels { kind: "k", namespace: text("n"), name: text("p") };
         metrics.set_ready(&object, true, "UpToDate");
         metrics.set_ready(&object, false, "Deferred");
         let text = metrics.text(Timestamp::UNIX_EPOCH);

@@ -144,8 +144,8 @@ async fn reconcile<K: Kind>(meta: Arc<PartialObjectMeta<K::Object>>, drive: Arc<
         }
     };
     let metrics = &drive.context.metrics;
-    metrics.duration.get_or_create(&KindLabel { kind: K::NAME.into() }).observe(begun.elapsed().as_secs_f64());
-    metrics.passes.get_or_create(&PassLabels { kind: K::NAME.into(), reason: state.reason.as_str().into() }).inc();
+    metrics.duration.get_or_create(&KindLabel { kind: K::NAME }).observe(begun.elapsed().as_secs_f64());
+    metrics.passes.get_or_create(&PassLabels { kind: K::NAME, reason: state.reason.as_str() }).inc();
     let delay = drive.backoff.next(&key, &state, due, config.clock.now(), config);
     tracing::debug!(kind = K::NAME, object = %key, reason = %state.reason, ?delay, "pass");
     Ok(Action::requeue(delay))
@@ -186,7 +186,7 @@ impl<K: Kind> Drive<K> {
 
     fn measure(&self, namespace: &str, name: &str, report: &Report) {
         let metrics = &self.context.metrics;
-        let labels = ObjectLabels { kind: K::NAME.into(), namespace: namespace.into(), name: name.into() };
+        let labels = ObjectLabels { kind: K::NAME, namespace: namespace.to_owned().into(), name: name.to_owned().into() };
         metrics.set_ready(&labels, report.state.ready, report.state.reason.as_str());
         metrics.pending.get_or_create(&labels).set(i64::try_from(report.pending).unwrap_or(i64::MAX));
     }
@@ -210,7 +210,11 @@ impl<K: Kind> Drive<K> {
     fn forget(&self, meta: &PartialObjectMeta<K::Object>) {
         let (namespace, name) = (meta.namespace().unwrap_or_default(), meta.name_any());
         self.backoff.forget(&format!("{namespace}/{name}"));
-        self.context.metrics.forget(&ObjectLabels { kind: K::NAME.into(), namespace: namespace.clone(), name: name.clone() });
+        self.context.metrics.forget(&ObjectLabels {
+            kind: K::NAME,
+            namespace: namespace.clone().into(),
+            name: name.clone().into(),
+        });
         self.kind.forget(&namespace, &name);
     }
 }

@@ -43,10 +43,10 @@ impl Reporting for PartitionPolicy {
 
     fn series(&self) -> TableLabels {
         TableLabels {
-            namespace: self.namespace().unwrap_or_default(),
-            database: self.spec.policy.database_ref.name.clone(),
-            policy: self.name_any(),
-            table: self.spec.table.to_string(),
+            namespace: self.namespace().unwrap_or_default().into(),
+            database: self.spec.policy.database_ref.name.clone().into(),
+            policy: self.name_any().into(),
+            table: self.spec.table.to_string().into(),
         }
     }
 

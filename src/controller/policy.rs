@@ -125,7 +125,7 @@ impl<P: Reporting> PolicyKind<P> {
 
     fn count(&self, outcome: &Outcome) {
         for (action, result) in &outcome.results {
-            let labels = ActionLabels { action: action.verb().into(), result: result.name().into() };
+            let labels = ActionLabels { action: action.verb(), result: result.name() };
             self.context.metrics.actions.get_or_create(&labels).inc();
             if let ActionResult::Done { tries } = result {
                 self.context.metrics.lock_tries.inc_by((*tries).into());

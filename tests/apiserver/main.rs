@@ -8,6 +8,7 @@ mod bad_input;
 mod command_line;
 mod conventions;
 mod desk;
+mod events;
 mod malformed;
 mod meaning;
 mod partition_policy;
