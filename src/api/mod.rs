@@ -3,12 +3,18 @@
 //! Everything here is data: types that become the CRDs, their documentation (`kubectl explain`) and their CEL rules.
 //! Nothing here reads a clock, the environment or a network.
 
+pub mod amount;
 pub mod condition;
+pub mod destination;
 pub mod interval;
+pub mod job;
 pub mod partition_policy;
 pub mod policy;
 pub mod postgres_database;
 pub mod reason;
+pub mod retention_hold;
+pub mod retention_policy;
+pub mod row_retention;
 pub mod span;
 pub mod table;
 mod text;
@@ -16,12 +22,16 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use amount::Amount;
 pub use condition::Conditions;
+pub use destination::Destination;
 pub use interval::Interval;
 pub use partition_policy::{PartitionPolicy, PartitionPolicySpec, PartitionPolicyStatus};
 pub use policy::{Approval, Mode, PolicySettings, PolicyStatus};
 pub use postgres_database::{PostgresDatabase, PostgresDatabaseSpec, PostgresDatabaseStatus};
 pub use reason::Reason;
+pub use retention_hold::{RetentionHold, RetentionHoldSpec, RetentionHoldStatus};
+pub use retention_policy::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
 pub use span::Span;
 pub use table::TableName;
 

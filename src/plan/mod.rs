@@ -16,6 +16,7 @@ pub mod key;
 pub mod naming;
 pub mod outcome;
 pub mod partition;
+pub mod removal;
 pub mod snapshot;
 pub mod status;
 pub mod window;

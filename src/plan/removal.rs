@@ -1,0 +1,126 @@
+//! How does data leave? The actions that take it away, and those that first make sure that nothing is lost.
+//!
+//! A partition leaves in steps, each an action of its own: it is exported ([`ExportPartition`]), detached ([`DetachPartition`]), loses
+//! its foreign keys ([`DropForeignKey`]) and is dropped ([`DropTable`]). Rows of a plain table leave in batches ([`ArchiveRows`]).
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Relation;
+use crate::api::job::JobSettings;
+use crate::api::retention_policy::{ExportCompression, ExportFormat};
+use crate::api::row_retention::{RowAction, VacuumAfter};
+use crate::api::{Destination, TableName};
+
+/// A partition, closed to writes, is written to an object store, read back and compared. A Job does it.
+///
+/// It is closed by a CHECK that no row meets, which stands until the partition is dropped or opened again; its comment holds the
+/// identifier of the export that closed it, and so does the manifest: a drop asks for both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportPartition {
+    /// The partitioned table.
+    pub parent: Relation,
+    /// The partition.
+    pub partition: Relation,
+    /// Its bounds, as `pg_get_expr` prints them under `TimeZone=UTC, DateStyle=ISO`.
+    pub bound: String,
+    /// Its owner, as whom it is closed and read.
+    pub role: String,
+    /// Where to.
+    pub destination: Destination,
+    /// File format.
+    pub format: ExportFormat,
+    /// Compression.
+    pub compression: ExportCompression,
+    /// The Pod that does it.
+    pub job: JobSettings,
+}
+
+/// The rows of a plain table that are older than a moment are archived or deleted, those that refer to them first. A Job does it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveRows {
+    /// The table.
+    pub table: Relation,
+    /// Its owner.
+    pub role: String,
+    /// The column that tells a row's age.
+    pub column: String,
+    /// The column's type, to compare in.
+    pub type_name: String,
+    /// Rows below this value go: the text of a literal.
+    pub before: String,
+    /// What a row must meet as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Columns of the primary key, or of another unique index whose columns are NOT NULL.
+    pub key: Vec<String>,
+    /// Whether rows move or are deleted.
+    pub action: RowAction,
+    /// The archive table, where they move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<TableName>,
+    /// Tables whose rows refer to these, in the order in which they go: a table before those that it refers to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependents: Vec<DependentRows>,
+    /// Foreign keys of tables that are not dependents: a row that they refer to stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keepers: Vec<Reference>,
+    /// How gently.
+    pub pace: Pace,
+    /// Rows that go in this run, at most.
+    pub max_rows: i64,
+    /// What follows.
+    pub vacuum: VacuumAfter,
+    /// The Pod that does it.
+    pub job: JobSettings,
+}
+
+/// A foreign key that refers to a table whose rows go.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reference {
+    /// The table that refers.
+    pub table: Relation,
+    /// The constraint's name.
+    pub constraint: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// The table that it refers to.
+    pub target: Relation,
+    /// The columns there.
+    pub target_columns: Vec<String>,
+}
+
+/// Rows that refer to rows that go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DependentRows {
+    /// How they refer.
+    pub reference: Reference,
+    /// Owner of their table.
+    pub role: String,
+    /// Columns of their key.
+    pub key: Vec<String>,
+    /// Whether they move or are deleted.
+    pub action: RowAction,
+    /// Their archive table, where they move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<TableName>,
+}
+
+/// How gently rows are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pace {
+    /// Rows in one transaction.
+    pub rows: i32,
+    /// Share of the time that batches may take, in percent.
+    pub max_load: i32,
+    /// Shortest pause between two batches, in milliseconds.
+    pub pause_ms: i64,
+    /// Batches wait while a standby is further behind, in milliseconds.
+    pub max_replication_lag_ms: i64,
+    /// Batches wait while more of the table is dead rows, in percent.
+    pub max_dead_tuple_percent: i32,
+}
