@@ -25,6 +25,23 @@ pub struct Destination {
     pub pvc: Option<Pvc>,
 }
 
+impl std::fmt::Display for Destination {
+    /// As a URL, such as `s3://archive/shop`; a volume as `pvc://claim/directory`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut write = |scheme: &str, root: &str, path: &Option<String>| {
+            let path = path.as_ref().map(|path| format!("/{path}")).unwrap_or_default();
+            write!(f, "{scheme}://{root}{path}")
+        };
+        match self {
+            Self { s3: Some(s3), .. } => write("s3", &s3.bucket, &s3.prefix),
+            Self { gcs: Some(gcs), .. } => write("gs", &gcs.bucket, &gcs.prefix),
+            Self { azure: Some(azure), .. } => write("az", &format!("{}/{}", azure.account, azure.container), &azure.prefix),
+            Self { pvc: Some(pvc), .. } => write("pvc", &pvc.claim_name, &pvc.path),
+            Self { .. } => f.write_str("nowhere"),
+        }
+    }
+}
+
 /// A bucket that speaks S3.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

@@ -57,6 +57,16 @@ pub enum RowAction {
     Delete,
 }
 
+impl RowAction {
+    /// The verb in plans.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Delete => "delete from",
+        }
+    }
+}
+
 /// What follows a run that leaves many dead rows.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum VacuumAfter {

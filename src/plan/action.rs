@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint;
+use super::removal::{ArchiveRows, ExportPartition};
 use super::snapshot::Oid;
 use crate::api::{Reason, TableName};
 
@@ -48,6 +49,10 @@ pub enum Action {
     DropGuard(DropGuard),
     /// `CREATE EXTENSION`.
     CreateExtension(CreateExtension),
+    /// A partition is written to an object store before it goes. A task.
+    ExportPartition(Box<ExportPartition>),
+    /// Rows of a plain table are archived or deleted. A task.
+    ArchiveRows(Box<ArchiveRows>),
 }
 
 /// See [`Action::CreatePartition`].
@@ -308,12 +313,15 @@ impl Plan {
         if parts.is_empty() { "no changes".into() } else { parts.join(", ") }
     }
 
-    fn counts(&self) -> [(&'static str, usize); 4] {
+    fn counts(&self) -> [(&'static str, usize); 7] {
         let count = |wanted: &str| self.actions.iter().filter(|action| action.verb() == wanted).count();
         [
             ("to create", count("create")),
             ("to repair", count("repair")),
             ("to clean up", count("clean up")),
+            ("to export", count("export")),
+            ("to archive", count("archive")),
+            ("to delete from", count("delete from")),
             ("blocked", self.blocked.len()),
         ]
     }
@@ -326,7 +334,14 @@ impl Action {
             Action::CreatePartition(_) | Action::CreateDefault(_) | Action::CreateExtension(_) => "create",
             Action::RepairPartition(_) => "repair",
             Action::DropGuard(_) => "clean up",
+            Action::ExportPartition(_) => "export",
+            Action::ArchiveRows(rows) => rows.action.verb(),
         }
+    }
+
+    /// Whether it is carried out by a Job, because it moves data or runs long.
+    pub const fn is_task(&self) -> bool {
+        matches!(self, Action::ExportPartition(_) | Action::ArchiveRows(_))
     }
 
     /// What the action is about, such as a partition's name.
@@ -337,6 +352,8 @@ impl Action {
             Action::RepairPartition(repair) => &repair.partition.table.name,
             Action::DropGuard(guard) => &guard.default.table.name,
             Action::CreateExtension(extension) => &extension.name,
+            Action::ExportPartition(export) => &export.partition.table.name,
+            Action::ArchiveRows(rows) => &rows.table.table.name,
         }
     }
 
@@ -348,6 +365,8 @@ impl Action {
             Action::RepairPartition(repair) => repair.changes.iter().map(Change::describe).collect::<Vec<_>>().join(", "),
             Action::DropGuard(guard) => format!("drop constraint {} left by a broken-off run", guard.constraint),
             Action::CreateExtension(_) => "extension".into(),
+            Action::ExportPartition(export) => export.describe(),
+            Action::ArchiveRows(rows) => rows.describe(),
         }
     }
 }

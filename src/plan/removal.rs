@@ -124,3 +124,27 @@ pub struct Pace {
     /// Batches wait while more of the table is dead rows, in percent.
     pub max_dead_tuple_percent: i32,
 }
+
+impl ExportPartition {
+    /// Where to and how, in a few words.
+    pub fn describe(&self) -> String {
+        format!("to {} as {:?}", self.destination, self.format)
+    }
+}
+
+impl ArchiveRows {
+    /// Which rows go where, in a few words.
+    pub fn describe(&self) -> String {
+        let condition = self.condition.as_ref().map(|condition| format!(" and {condition}")).unwrap_or_default();
+        let to = self.archive.as_ref().map(|archive| format!(" to {archive}")).unwrap_or_default();
+        let dependents = match self.dependents.len() {
+            0 => String::new(),
+            _ => {
+                let names: Vec<&str> =
+                    self.dependents.iter().map(|dependent| dependent.reference.table.table.name.as_str()).collect();
+                format!(", {} first", names.join(", "))
+            }
+        };
+        format!("{} before {}{condition}{to}, at most {} rows{dependents}", self.column, self.before, self.max_rows)
+    }
+}

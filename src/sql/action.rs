@@ -1,8 +1,8 @@
 //! Which script carries out an action?
 
-use super::partition;
 use super::quote::ident;
 use super::script::{Script, Step, Transaction};
+use super::{partition, removal};
 use crate::plan::Action;
 
 /// The script of an action.
@@ -23,5 +23,7 @@ pub fn script(action: &Action) -> Script {
             })],
             undo: None,
         },
+        Action::ExportPartition(export) => removal::export(export),
+        Action::ArchiveRows(rows) => removal::archive(rows),
     }
 }

@@ -7,6 +7,7 @@ pub mod action;
 pub mod partition;
 pub mod quote;
 pub mod range;
+pub mod removal;
 pub mod script;
 
 pub use action::script;

@@ -21,7 +21,7 @@ async fn every_action_is_in_the_scenario_that_claims_it() {
     for scenario in ALL {
         for action in actions(&World::set_up(scenario).await).await {
             let name = json!(action)["action"].as_str().unwrap().to_owned();
-            claimed.insert(name.clone(), contained_in(&action).name);
+            claimed.extend(contained_in(&action).map(|claimant| (name.clone(), claimant.name)));
             found.entry(name).or_default().insert(scenario.name);
         }
     }
@@ -52,8 +52,12 @@ async fn actions(world: &World) -> Vec<Action> {
     actions
 }
 
-/// The names of all variants, as serde lists them for one that it does not know.
+/// Jobs carry these out; their faults are enumerated where a Job begins.
+const TASKS: [&str; 2] = ["exportPartition", "archiveRows"];
+
+/// The names of all other variants, as serde lists them for one that it does not know.
 fn every_action() -> BTreeSet<String> {
     let error = serde_json::from_value::<Action>(json!({"action": "no such action"})).unwrap_err().to_string();
-    error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    let all = error.split('`').skip(3).step_by(2).map(str::to_owned);
+    all.filter(|name| !TASKS.contains(&name.as_str())).collect()
 }

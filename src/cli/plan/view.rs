@@ -234,6 +234,6 @@ fn undo(action: &Action) -> Vec<String> {
         Action::CreatePartition(create) => detach(&create.parent.table, &create.name),
         Action::CreateDefault(create) => detach(&create.parent.table, &create.name),
         Action::CreateExtension(extension) => vec![format!("DROP EXTENSION {}", sql::quote::ident(&extension.name))],
-        Action::RepairPartition(_) | Action::DropGuard(_) => vec![],
+        _ => vec![],
     }
 }
