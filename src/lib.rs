@@ -5,6 +5,7 @@
 //! - `sql` turns each action into statements with their locks.
 //! - `postgres` connects, observes the catalog and executes; `cluster` does the same for Kubernetes; `target` says where a
 //!   PostgresDatabase leads.
+//! - `job` does what takes long: a task in, a report out; `storage` holds the objects that it writes.
 //! - `controller` drives passes from watches and timers, `cli` from a command line; both use the same engine, `pass`.
 //!
 //! Without the default feature `io` only the pure part compiles, which keeps it pure.
@@ -19,6 +20,8 @@ pub mod cluster;
 #[cfg(feature = "io")]
 pub mod controller;
 #[cfg(feature = "io")]
+pub mod job;
+#[cfg(feature = "io")]
 pub mod leader;
 #[cfg(feature = "io")]
 pub mod metrics;
@@ -32,6 +35,8 @@ pub mod postgres;
 #[cfg(feature = "io")]
 pub mod serve;
 pub mod sql;
+#[cfg(feature = "io")]
+pub mod storage;
 #[cfg(feature = "io")]
 pub mod target;
 #[cfg(feature = "io")]

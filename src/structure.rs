@@ -47,6 +47,20 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("postgres", &["crate::api", "crate::cluster", "crate::controller", "crate::cli", "crate::pass", "kube::", "k8s_openapi"]),
     ("cluster", &["crate::postgres", "crate::controller", "crate::cli", "crate::pass", "crate::target", "tokio_postgres"]),
     ("pass", &["crate::cluster", "crate::controller", "crate::cli", "crate::target"]),
+    ("job", &["crate::cluster", "crate::controller", "crate::cli", "kube::", "k8s_openapi"]),
+    (
+        "storage",
+        &[
+            "crate::postgres",
+            "crate::cluster",
+            "crate::controller",
+            "crate::cli",
+            "crate::pass",
+            "crate::job",
+            "kube::",
+            "tokio_postgres",
+        ],
+    ),
     ("target.rs", &["crate::controller", "crate::cli", "crate::pass", "tokio_postgres"]),
     ("controller", &["crate::cli", "tokio_postgres", "SELECT ", "ALTER TABLE"]),
 ];

@@ -4,6 +4,7 @@
 //! `search_path` nor a hostile name changes what is done.
 
 pub mod action;
+pub mod export;
 pub mod partition;
 pub mod quote;
 pub mod range;

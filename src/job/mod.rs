@@ -1,0 +1,48 @@
+//! What does a Job do? A function: a task in, a report out. It knows nothing of Kubernetes, and run twice it ends in the same state.
+
+pub mod export;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::action::Blocked;
+use crate::plan::removal::ExportPartition;
+use crate::postgres::Target;
+use crate::postgres::execute::Budget;
+use crate::storage::Credentials;
+
+/// What a Job is to do: the payload of an action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "camelCase")]
+pub enum Task {
+    /// See [`ExportPartition`].
+    ExportPartition(ExportPartition),
+}
+
+/// What a Job may reach.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The database.
+    pub target: Target,
+    /// How long it waits for locks, and how long a statement of its scripts may run; what moves data takes the time that it takes.
+    pub budget: Budget,
+    /// What opens the destination, where the task has one.
+    pub storage: Credentials,
+}
+
+/// What a Job did. As JSON it fits a termination message (4096 bytes).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "camelCase")]
+pub enum Report {
+    /// A partition lies in the object store, and has been read back and compared.
+    Exported(export::Export),
+}
+
+/// Carries out a task.
+///
+/// # Errors
+/// Why it could not be done; what has been done stays, and the next run goes on from there.
+pub async fn run(task: &Task, access: &Access) -> Result<Report, Blocked> {
+    match task {
+        Task::ExportPartition(task) => export::run(task, access).await.map(Report::Exported),
+    }
+}
