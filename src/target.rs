@@ -2,6 +2,8 @@
 //!
 //! The operator and the command line ask here, so that both connect to the same server as the same role.
 
+use std::collections::BTreeMap;
+
 use kube::Client;
 
 use crate::api::postgres_database::{Connection, Limits, SecretRef, TlsMode};
@@ -42,20 +44,35 @@ pub async fn of_admin(
 
 async fn of_connection(client: &Client, connection: &Connection, namespace: &str, name: &str) -> Result<Target, Blocked> {
     let object = format!("PostgresDatabase {name}");
-    let data = secrets::data(client, &object, namespace, &connection.secret_ref.name).await?;
-    let Endpoint { host, port, database, user, password } = endpoint(&object, connection, &data)?;
+    let secret = secrets::data(client, &object, namespace, &connection.secret_ref.name).await?;
+    let ca = match &connection.tls.ca_secret_ref {
+        None => BTreeMap::new(),
+        Some(reference) => secrets::data(client, &object, namespace, &reference.name).await?,
+    };
+    resolve(&object, connection, namespace, &secret, ca)
+}
+
+/// Where a connection leads, by the data of its Secret and of its CA's: the operator has them from the API server, a Job from files.
+///
+/// # Errors
+/// What lacks in them.
+pub fn resolve(
+    object: &str,
+    connection: &Connection,
+    namespace: &str,
+    secret: &BTreeMap<String, Vec<u8>>,
+    mut ca: BTreeMap<String, Vec<u8>>,
+) -> Result<Target, Blocked> {
+    let Endpoint { host, port, database, user, password } = endpoint(object, connection, secret)?;
     let ca = match &connection.tls.ca_secret_ref {
         None => None,
-        Some(reference) => {
-            let mut data = secrets::data(client, &object, namespace, &reference.name).await?;
-            Some(data.remove(&reference.key).ok_or_else(|| {
-                let message = format!(
-                    "{object}: Secret {} has no key {}; correct spec.connection.tls.caSecretRef",
-                    reference.name, reference.key
-                );
-                Blocked::new(Reason::SecretInvalid, message)
-            })?)
-        }
+        Some(reference) => Some(ca.remove(&reference.key).ok_or_else(|| {
+            let message = format!(
+                "{object}: Secret {} has no key {}; correct spec.connection.tls.caSecretRef",
+                reference.name, reference.key
+            );
+            Blocked::new(Reason::SecretInvalid, message)
+        })?),
     };
     let tls = match connection.tls.mode {
         TlsMode::VerifyFull => Tls::VerifyFull { ca },

@@ -153,3 +153,30 @@ pub struct Pvc {
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$"), length(max = 512))]
     pub path: Option<String>,
 }
+
+/// What the keys of a Secret that opens a bucket of S3 may be called: as AWS's own tools, as most charts, and as older operators have it.
+const S3_KEYS: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "accessKeyId",
+    "secretAccessKey",
+    "ACCESS_KEY_ID",
+    "ACCESS_SECRET_KEY",
+];
+
+impl Destination {
+    /// The Secret that opens it, and the keys of it that may be read.
+    pub fn credentials(&self) -> Option<(&SecretRef, &'static [&'static str])> {
+        let s3 = self.s3.as_ref().and_then(|s3| Some((s3.credentials_secret_ref.as_ref()?, S3_KEYS)));
+        let gcs = self.gcs.as_ref().and_then(|gcs| Some((gcs.credentials_secret_ref.as_ref()?, &["key.json"][..])));
+        let azure = self.azure.as_ref();
+        let azure = azure.and_then(|azure| Some((azure.credentials_secret_ref.as_ref()?, &["accountKey", "sasToken"][..])));
+        s3.or(gcs).or(azure)
+    }
+
+    /// The Secret with the certificate authority of a store with a private one.
+    pub fn ca(&self) -> Option<&SecretKeyRef> {
+        self.s3.as_ref()?.ca_secret_ref.as_ref()
+    }
+}

@@ -29,6 +29,11 @@ macro_rules! reasons {
                 match self { $(Reason::$name => stringify!($name)),* }
             }
 
+            /// The reason of this name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().find(|reason| reason.as_str() == name).copied()
+            }
+
             /// What it means, in a sentence.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Reason::$name => $meaning),* }
@@ -54,6 +59,7 @@ reasons! {
     ApprovalPending: Fine, "A plan waits for approval.", "Read status.plan, then set the annotation pgreeve.dev/approve to its fingerprint.";
     OutsideWindow: Fine, "A plan waits for the next window.", "Wait for status.nextRun, or widen spec.window.";
     Suspended: Fine, "spec.suspend is true: nothing is planned or changed.", "Set spec.suspend to false.";
+    JobRunning: Fine, "A Job does the work; the message says since when, or what its Pod waits for.", "Wait for it. `kubectl logs job/NAME` shows how it is coming along; a deleted Job is made anew.";
     Applied: Fine, "A plan has been carried out.", "Nothing to do.";
     Deferred: Waiting, "A lock was not free within its budget, so the change was put off to spare the application.", "It is tried again by itself; the message names the sessions in the way. End the long transaction if it should not be there.";
     Stale: Waiting, "The catalog changed between plan and apply, so nothing more was touched.", "Nothing to do: the next pass plans anew.";
@@ -66,6 +72,7 @@ reasons! {
     ReadOnly: Waiting, "The session is read-only, as on the old primary after a failover.", "Point the connection at the primary; check default_transaction_read_only.";
     InRecovery: Waiting, "The server is a standby or in recovery; it is read, never written.", "Point the connection at the primary (a read-write service).";
     ConnectionLost: Waiting, "The connection broke in the middle of a pass.", "It is tried again by itself; look at the server's log if it repeats.";
+    JobFailed: Waiting, "A Job failed, or its Pod cannot start.", "Read the message, which quotes the Job or Kubernetes, and `kubectl logs job/NAME`. It is tried again with growing delays; delete the Job to have it tried at once.";
     KubernetesUnavailable: Waiting, "The Kubernetes API refused or did not answer a request.", "It is tried again by itself; check the operator's RBAC if it repeats.";
     InvalidSpec: Stalled, "The spec asks for something that cannot be done.", "Change the field that the message names.";
     DatabaseNotFound: Stalled, "No PostgresDatabase of that name is in this namespace.", "Create it, or correct spec.databaseRef.name.";

@@ -3,7 +3,7 @@
 //! The Secrets of CloudNativePG (`username`, `host`, `dbname`, `uri`), Crunchy (`user`, `host`, `dbname`, `uri`), Zalando (`username`,
 //! `password` alone) and plain ones are understood without translation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use url::Url;
@@ -11,6 +11,14 @@ use url::Url;
 use super::action::Blocked;
 use crate::api::Reason;
 use crate::api::postgres_database::{Connection, SecretKeys};
+
+/// What the keys of a Secret are called where nobody says otherwise; of two, the first that is there counts.
+const URI: &[&str] = &["uri"];
+const HOST: &[&str] = &["host"];
+const PORT: &[&str] = &["port"];
+const DBNAME: &[&str] = &["dbname", "database"];
+const USERNAME: &[&str] = &["username", "user"];
+const PASSWORD: &[&str] = &["password"];
 
 /// A host as it is reached from another namespace. A name of one label in a Secret is the name of a Service beside the Secret, as
 /// CloudNativePG writes it; all else stays what it is.
@@ -121,7 +129,7 @@ pub fn endpoint(object: &str, connection: &Connection, data: &BTreeMap<String, V
     };
     let read = |key: &str| text(object, secret, key, data);
     let keys = keys(&connection.keys, &read)?;
-    let uri_key = connection.keys.uri.as_deref().unwrap_or("uri");
+    let uri_key = connection.keys.uri.as_deref().unwrap_or(URI[0]);
     let uri = match read(uri_key)? {
         Some(uri) => from_uri(&uri).map_err(|error| {
             Blocked::new(Reason::SecretInvalid, format!("{object}: key {uri_key} of Secret {secret} {error}"))
@@ -143,11 +151,8 @@ pub fn parse_uri(uri: &str) -> Result<Endpoint, String> {
 }
 
 fn keys(names: &SecretKeys, read: &impl Fn(&str) -> Result<Option<String>, Blocked>) -> Result<Partial, Blocked> {
-    let either = |given: &Option<String>, usual: &[&str]| -> Result<Option<String>, Blocked> {
-        if let Some(key) = given {
-            return read(key);
-        }
-        for key in usual {
+    let either = |given: &Option<String>, usual: &'static [&'static str]| -> Result<Option<String>, Blocked> {
+        for key in candidates(given, usual) {
             if let Some(value) = read(key)? {
                 return Ok(Some(value));
             }
@@ -155,12 +160,24 @@ fn keys(names: &SecretKeys, read: &impl Fn(&str) -> Result<Option<String>, Block
         Ok(None)
     };
     Ok(Partial {
-        host: either(&names.host, &["host"])?,
-        port: either(&names.port, &["port"])?,
-        database: either(&names.dbname, &["dbname", "database"])?,
-        user: either(&names.username, &["username", "user"])?,
-        password: either(&names.password, &["password"])?,
+        host: either(&names.host, HOST)?,
+        port: either(&names.port, PORT)?,
+        database: either(&names.dbname, DBNAME)?,
+        user: either(&names.username, USERNAME)?,
+        password: either(&names.password, PASSWORD)?,
     })
+}
+
+/// The keys of a connection's Secret that [`endpoint`] may read: whoever provides the data needs to provide no others.
+pub fn secret_keys(names: &SecretKeys) -> BTreeSet<&str> {
+    let SecretKeys { uri, host, port, dbname, username, password } = names;
+    let given = [(uri, URI), (host, HOST), (port, PORT), (dbname, DBNAME), (username, USERNAME), (password, PASSWORD)];
+    given.into_iter().flat_map(|(name, usual)| candidates(name, usual)).collect()
+}
+
+/// The key that was named, or the usual ones.
+fn candidates<'a>(given: &'a Option<String>, usual: &'static [&'static str]) -> Vec<&'a str> {
+    given.as_deref().map_or_else(|| usual.to_vec(), |key| vec![key])
 }
 
 fn text(object: &str, secret: &str, key: &str, data: &BTreeMap<String, Vec<u8>>) -> Result<Option<String>, Blocked> {
@@ -300,6 +317,15 @@ mod tests {
         let data = data(&[("host", "h"), ("dbname", "d"), ("user", "wrong"), ("DB_USER", "u"), ("DB_PASS", "p")]);
         let endpoint = endpoint("o", &connection, &data).unwrap();
         assert_eq!((endpoint.user.as_str(), endpoint.password.as_deref()), ("u", Some("p")));
+    }
+
+    #[test]
+    fn only_keys_that_are_read_are_asked_for() {
+        let usual: Vec<&str> = secret_keys(&SecretKeys::default()).into_iter().collect();
+        assert_eq!(usual, ["database", "dbname", "host", "password", "port", "uri", "user", "username"]);
+        let keys = SecretKeys { password: Some("DB_PASS".into()), ..SecretKeys::default() };
+        let named = secret_keys(&keys);
+        assert!(named.contains("DB_PASS") && !named.contains("password"));
     }
 
     #[test]

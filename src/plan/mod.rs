@@ -19,6 +19,7 @@ pub mod partition;
 pub mod removal;
 pub mod snapshot;
 pub mod status;
+pub mod task;
 pub mod window;
 
 pub use action::{Action, Blocked, Note, ObjectId, Plan};

@@ -1,0 +1,270 @@
+//! How does long work get done? By a Job, which is made once, looked at until it has ended, and removed when its report is recorded.
+//!
+//! Flow: [`build`] says what the Job is, [`ensure`] makes it where it lacks and says how far it is, [`forget`] removes it.
+//!
+//! Guarantees:
+//! - The same task of the same owner is one Job, whoever asks, however often: the name is a digest of both. A restarted operator, or a
+//!   second one, meets the Job that is there.
+//! - A report is read as often as one asks, until the Job is forgotten. If it is lost, with its Pod or with the Job, the task runs again.
+//! - A Job goes with its owner.
+//!
+//! It needs of the API: get, list, create and delete of Jobs, and list of Pods.
+
+pub mod manifest;
+pub mod mounts;
+mod pods;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
+use kube::{Client, ResourceExt as _};
+use serde_json::Value;
+
+use super::objects::unavailable;
+use crate::api::Reason;
+use crate::api::condition::shorten;
+use crate::plan::action::Blocked;
+pub use manifest::{Image, Owner, Wanted, build};
+use manifest::{ATTEMPT, DATABASE, SELECTOR};
+use pods::Sight;
+
+/// How long a Pod may wait for its image, its node or its permission before that counts as a failure.
+const STUCK: Duration = Duration::from_secs(600);
+
+/// How long after its first failure a Job is tried again; twice as long after each further one.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Longest time after which a failed Job is tried again.
+const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+
+/// Longest part of what a Job or Kubernetes says that a message quotes.
+const QUOTED: usize = 600;
+
+/// How far a Job is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// It is not at its end.
+    Running {
+        /// Since when its Job is there; `None` while it is only about to be.
+        since: Option<Timestamp>,
+        /// What it is doing, or waiting for.
+        message: String,
+    },
+    /// It has done its task.
+    Succeeded {
+        /// Its report.
+        report: Value,
+    },
+    /// It has failed, and stays for those who want to read its log until it is tried again.
+    Failed {
+        /// Why, in its own words where it had any left, else [`Reason::JobFailed`].
+        reason: Reason,
+        /// Why, and when it is tried again.
+        message: String,
+        /// When that is.
+        retry: Timestamp,
+    },
+}
+
+/// Makes the Job where it lacks, and says how far it is. A Job that failed is made anew when its time has come.
+///
+/// # Errors
+/// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses; [`Reason::JobFailed`] where the name belongs to
+/// somebody else.
+pub async fn ensure(client: &Client, wanted: &Job, now: Timestamp) -> Result<State, Blocked> {
+    let jobs = api(client, wanted);
+    let name = wanted.name_any();
+    let unavailable = |error| unavailable(&format!("Job {name}"), &error);
+    let Some(found) = jobs.get_opt(&name).await.map_err(unavailable)? else {
+        return create(&jobs, wanted, "is about to start").await;
+    };
+    is_ours(wanted, &found)?;
+    if found.metadata.deletion_timestamp.is_some() {
+        let message = format!("Job {name} is being deleted; it is made anew when it is gone");
+        return Ok(State::Running { since: None, message });
+    }
+    let pods = pods::of(client, &found).await.map_err(unavailable)?;
+    let failed = match end(&found, &pods) {
+        None => match stuck(&found, &pods, now) {
+            None => return Ok(running(&found, &pods)),
+            Some(failed) => failed,
+        },
+        Some(End::Succeeded(Some(report))) => return Ok(State::Succeeded { report }),
+        Some(End::Succeeded(None)) => {
+            return renew(&jobs, wanted, &found, attempt(&found), "has lost its report and runs again").await;
+        }
+        Some(End::Failed(failed)) => failed,
+    };
+    let retry = retry_at(failed.at, attempt(&found));
+    if retry <= now {
+        return renew(&jobs, wanted, &found, attempt(&found).saturating_add(1), "is tried again").await;
+    }
+    let Failure { reason, message, .. } = failed;
+    let message = format!("Job {name} {message}; it is tried again at {retry:.0}, or at once when it is deleted");
+    Ok(State::Failed { reason, message, retry })
+}
+
+/// Removes a Job and its Pods, once its report is recorded or nobody wants it any more. One that is gone is fine.
+///
+/// # Errors
+/// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+pub async fn forget(client: &Client, wanted: &Job) -> Result<(), Blocked> {
+    let name = wanted.name_any();
+    let unavailable = |error| unavailable(&format!("Job {name}"), &error);
+    let jobs = api(client, wanted);
+    match jobs.get_opt(&name).await.map_err(unavailable)? {
+        Some(found) if is_ours(wanted, &found).is_ok() => delete(&jobs, &found).await,
+        _ => Ok(()),
+    }
+}
+
+/// Names of the Jobs that are at work on a PostgresDatabase, whoever wants them.
+///
+/// # Errors
+/// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+pub async fn at_work(client: &Client, namespace: &str, database: &str) -> Result<Vec<String>, Blocked> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let selector = format!("{SELECTOR},{DATABASE}={}", manifest::label_value(database));
+    let found = jobs.list(&ListParams::default().labels(&selector)).await;
+    let found = found.map_err(|error| unavailable(&format!("Jobs of PostgresDatabase {database}"), &error))?;
+    Ok(found.iter().filter(|job| finished(job).is_none()).map(|job| job.name_any()).collect())
+}
+
+/// How a Job ended.
+enum End {
+    /// With its report, unless that is lost.
+    Succeeded(Option<Value>),
+    Failed(Failure),
+}
+
+struct Failure {
+    reason: Reason,
+    message: String,
+    at: Timestamp,
+}
+
+fn api(client: &Client, job: &Job) -> Api<Job> {
+    Api::namespaced(client.clone(), &job.namespace().unwrap_or_default())
+}
+
+async fn create(jobs: &Api<Job>, wanted: &Job, what: &str) -> Result<State, Blocked> {
+    let name = wanted.name_any();
+    let message = format!("Job {name} {what}");
+    match jobs.create(&PostParams::default(), wanted).await {
+        Ok(created) => Ok(State::Running { since: created.creation_timestamp().map(|time| time.0), message }),
+        // Somebody was faster, or the former one is not quite gone: the next look tells.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(State::Running { since: None, message }),
+        // A quota on Jobs, an admission rule: words that a person needs, and which no retry of ours changes.
+        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => Err(Blocked::new(
+            Reason::JobFailed,
+            format!("Job {name} cannot be made: {}", shorten(&status.message, QUOTED)),
+        )),
+        Err(error) => Err(unavailable(&format!("Job {name}"), &error)),
+    }
+}
+
+/// The same Job from its beginning. Between the two requests there is none: whoever comes then makes it, as its first try.
+async fn renew(jobs: &Api<Job>, wanted: &Job, found: &Job, attempt: u32, what: &str) -> Result<State, Blocked> {
+    delete(jobs, found).await?;
+    let mut wanted = wanted.clone();
+    wanted.annotations_mut().insert(ATTEMPT.to_owned(), attempt.to_string());
+    create(jobs, &wanted, what).await
+}
+
+/// Deletes this very Job, not a namesake that was made meanwhile. Its Pods follow.
+async fn delete(jobs: &Api<Job>, found: &Job) -> Result<(), Blocked> {
+    let parameters = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        preconditions: Some(Preconditions { uid: found.uid(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match jobs.delete(&found.name_any(), &parameters).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(unavailable(&format!("Job {}", found.name_any()), &error)),
+    }
+}
+
+fn is_ours(wanted: &Job, found: &Job) -> Result<(), Blocked> {
+    let uid = |job: &Job| job.owner_references().iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone());
+    if uid(wanted).is_some() && uid(wanted) == uid(found) {
+        return Ok(());
+    }
+    let name = wanted.name_any();
+    Err(Blocked::new(Reason::JobFailed, format!("Job {name} exists and is not ours; see who made it, and delete it")))
+}
+
+fn attempt(job: &Job) -> u32 {
+    job.annotations().get(ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// When a Job that failed at a moment, at its nth attempt, is tried again.
+fn retry_at(failed: Timestamp, attempt: u32) -> Timestamp {
+    let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+    failed.saturating_add(RETRY.saturating_mul(factor).min(RETRY_LONGEST)).unwrap_or(Timestamp::MAX)
+}
+
+/// The condition that says that a Job has ended; `FailureTarget` and the like only say that it is about to.
+fn finished(job: &Job) -> Option<&JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.status == "True" && matches!(condition.type_.as_str(), "Complete" | "Failed"))
+}
+
+fn end(job: &Job, pods: &Sight) -> Option<End> {
+    let condition = finished(job)?;
+    if condition.type_ == "Complete" {
+        return Some(End::Succeeded(pods.report.clone()));
+    }
+    let at = condition.last_transition_time.as_ref().map_or_else(|| made(job), |time| time.0);
+    let of_kubernetes = condition.message.as_deref().or(condition.reason.as_deref()).unwrap_or("no reason was given");
+    let (reason, said) = match (condition.reason.as_deref(), &pods.failure) {
+        (Some("DeadlineExceeded"), _) => {
+            (Reason::JobFailed, "was ended at its job.activeDeadline; what it has done stays done".to_owned())
+        }
+        (_, Some(failure)) => (failure.reason, format!("failed: {}", shorten(&failure.message, QUOTED))),
+        (_, None) => (Reason::JobFailed, format!("failed: {}", shorten(of_kubernetes, QUOTED))),
+    };
+    Some(End::Failed(Failure { reason, message: said, at }))
+}
+
+/// Whether a Job has come to nothing for so long that somebody must hear of it: its Pod cannot be made, placed or started.
+fn stuck(job: &Job, pods: &Sight, now: Timestamp) -> Option<Failure> {
+    let (since, message) = match &pods.waiting {
+        _ if pods.started || is_suspended(job) => return None,
+        Some(waiting) => (waiting.since.unwrap_or_else(|| made(job)), format!("cannot start its Pod: {}", waiting.message)),
+        None if pods.any => return None,
+        None => (made(job), no_pod(job)),
+    };
+    let at = since.saturating_add(STUCK).ok()?;
+    let message = shorten(&message, QUOTED);
+    (at <= now).then_some(Failure { reason: Reason::JobFailed, message, at })
+}
+
+/// What a Job without a Pod says. Kubernetes tells why in an event, which the operator has no right to read.
+fn no_pod(job: &Job) -> String {
+    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+    format!("has no Pod yet; `kubectl -n {namespace} describe job {name}` tells why (a quota, a service account, Pod security)")
+}
+
+fn is_suspended(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
+}
+
+fn made(job: &Job) -> Timestamp {
+    job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
+fn running(job: &Job, pods: &Sight) -> State {
+    let name = job.name_any();
+    let message = match (&pods.waiting, &pods.failure) {
+        _ if is_suspended(job) => format!("Job {name} is suspended; somebody has set its spec.suspend"),
+        (_, Some(failure)) => format!("Job {name} begins again after: {}", shorten(&failure.message, QUOTED)),
+        _ if pods.started => format!("Job {name} runs since {:.0}", made(job)),
+        (Some(waiting), _) => format!("Job {name} waits for its Pod: {}", shorten(&waiting.message, QUOTED)),
+        _ if pods.any => format!("Job {name} is starting"),
+        _ => format!("Job {name} {}", no_pod(job)),
+    };
+    State::Running { since: job.creation_timestamp().map(|time| time.0), message }
+}
