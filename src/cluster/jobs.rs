@@ -26,8 +26,8 @@ use super::objects::unavailable;
 use crate::api::Reason;
 use crate::api::condition::shorten;
 use crate::plan::action::Blocked;
-pub use manifest::{Image, Owner, Wanted, build};
 use manifest::{ATTEMPT, DATABASE, SELECTOR};
+pub use manifest::{Image, Owner, build, name};
 use pods::Sight;
 
 /// How long a Pod may wait for its image, its node or its permission before that counts as a failure.
@@ -68,19 +68,24 @@ pub enum State {
     },
 }
 
-/// Makes the Job where it lacks, and says how far it is. A Job that failed is made anew when its time has come.
+/// Makes the Job where it lacks, and says how far it is. A Job that failed is made anew when its time has come. `busy` says why no Job
+/// may begin just now; one that is there is looked at all the same.
 ///
 /// # Errors
 /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses; [`Reason::JobFailed`] where the name belongs to
 /// somebody else.
-pub async fn ensure(client: &Client, wanted: &Job, now: Timestamp) -> Result<State, Blocked> {
+pub async fn ensure(client: &Client, wanted: &Job, busy: Option<&str>, now: Timestamp) -> Result<State, Blocked> {
     let jobs = api(client, wanted);
     let name = wanted.name_any();
     let unavailable = |error| unavailable(&format!("Job {name}"), &error);
+    let waits = |busy: &str| Ok(State::Running { since: None, message: format!("Job {name} waits: {busy}") });
     let Some(found) = jobs.get_opt(&name).await.map_err(unavailable)? else {
-        return create(&jobs, wanted, "is about to start").await;
+        return match busy {
+            Some(busy) => waits(busy),
+            None => create(&jobs, wanted, "is about to start").await,
+        };
     };
-    is_ours(wanted, &found)?;
+    is_ours(owner_uid(wanted), &found)?;
     if found.metadata.deletion_timestamp.is_some() {
         let message = format!("Job {name} is being deleted; it is made anew when it is gone");
         return Ok(State::Running { since: None, message });
@@ -93,12 +98,15 @@ pub async fn ensure(client: &Client, wanted: &Job, now: Timestamp) -> Result<Sta
         },
         Some(End::Succeeded(Some(report))) => return Ok(State::Succeeded { report }),
         Some(End::Succeeded(None)) => {
-            return renew(&jobs, wanted, &found, attempt(&found), "has lost its report and runs again").await;
+            return match busy {
+                Some(busy) => waits(busy),
+                None => renew(&jobs, wanted, &found, attempt(&found), "has lost its report and runs again").await,
+            };
         }
         Some(End::Failed(failed)) => failed,
     };
     let retry = retry_at(failed.at, attempt(&found));
-    if retry <= now {
+    if retry <= now && busy.is_none() {
         return renew(&jobs, wanted, &found, attempt(&found).saturating_add(1), "is tried again").await;
     }
     let Failure { reason, message, .. } = failed;
@@ -106,16 +114,16 @@ pub async fn ensure(client: &Client, wanted: &Job, now: Timestamp) -> Result<Sta
     Ok(State::Failed { reason, message, retry })
 }
 
-/// Removes a Job and its Pods, once its report is recorded or nobody wants it any more. One that is gone is fine.
+/// Removes a Job and its Pods, once its report is recorded or nobody wants it any more. One that is gone is fine, and one of somebody else
+/// stays.
 ///
 /// # Errors
 /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
-pub async fn forget(client: &Client, wanted: &Job) -> Result<(), Blocked> {
-    let name = wanted.name_any();
+pub async fn forget(client: &Client, owner: &Owner, name: &str) -> Result<(), Blocked> {
     let unavailable = |error| unavailable(&format!("Job {name}"), &error);
-    let jobs = api(client, wanted);
-    match jobs.get_opt(&name).await.map_err(unavailable)? {
-        Some(found) if is_ours(wanted, &found).is_ok() => delete(&jobs, &found).await,
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &owner.namespace);
+    match jobs.get_opt(name).await.map_err(unavailable)? {
+        Some(found) if is_ours(Some(&owner.uid), &found).is_ok() => delete(&jobs, &found).await,
         _ => Ok(()),
     }
 }
@@ -187,12 +195,15 @@ async fn delete(jobs: &Api<Job>, found: &Job) -> Result<(), Blocked> {
     }
 }
 
-fn is_ours(wanted: &Job, found: &Job) -> Result<(), Blocked> {
-    let uid = |job: &Job| job.owner_references().iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone());
-    if uid(wanted).is_some() && uid(wanted) == uid(found) {
+fn owner_uid(job: &Job) -> Option<&str> {
+    job.owner_references().iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
+
+fn is_ours(uid: Option<&str>, found: &Job) -> Result<(), Blocked> {
+    if uid.is_some() && uid == owner_uid(found) {
         return Ok(());
     }
-    let name = wanted.name_any();
+    let name = found.name_any();
     Err(Blocked::new(Reason::JobFailed, format!("Job {name} exists and is not ours; see who made it, and delete it")))
 }
 

@@ -3,6 +3,7 @@
 mod backoff;
 mod databases;
 mod driver;
+pub mod jobs;
 mod kind;
 mod nudge;
 mod partition_policy;

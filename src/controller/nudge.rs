@@ -1,5 +1,6 @@
 //! Who wishes that an object be looked at? One object's pass, of another object: at once, or once things have calmed down.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Nudge {
     /// Kind of the object.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -41,14 +42,14 @@ impl Nudges {
     }
 
     /// Wishes that an object be looked at now.
-    pub fn now(&self, kind: &'static str, namespace: &str, name: &str) {
+    pub fn now(&self, kind: impl Into<Cow<'static, str>>, namespace: &str, name: &str) {
         // Without a listener the operator is stopping.
-        drop(self.sender.send(Nudge { kind, namespace: namespace.to_owned(), name: name.to_owned() }));
+        drop(self.sender.send(Nudge { kind: kind.into(), namespace: namespace.to_owned(), name: name.to_owned() }));
     }
 
     /// Wishes that an object be looked at when nobody has wished the same for a second: for what happens to thousands at a time.
     pub fn soon(&self, kind: &'static str, namespace: &str, name: &str, stop: &CancellationToken) {
-        let nudge = Nudge { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        let nudge = Nudge { kind: kind.into(), namespace: namespace.to_owned(), name: name.to_owned() };
         if self.waiting().insert(nudge.clone(), Instant::now()).is_none() {
             let (nudges, stop) = (self.clone(), stop.clone());
             tokio::spawn(async move { stop.run_until_cancelled(nudges.calm_down(nudge)).await });

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::action::{Action, ObjectId};
+use crate::api::Destination;
+use crate::api::job::JobSettings;
 use crate::api::postgres_database::{Connection, Limits};
 
 /// The form of a task. A Job runs the image of the operator that made it, so the two differ only where somebody mixes images.
@@ -32,16 +34,33 @@ pub struct Task {
 }
 
 impl Task {
-    /// Twenty hexadecimal digits of SHA-256 over whose task it is and what is to be done. How the database is reached does not count: a
-    /// rotated host is no other task.
-    pub fn digest(&self, owner_uid: &str) -> String {
-        let mut hash = Sha256::new();
-        // All three serialise from plain data with string keys, which cannot fail; an error would only change the digest.
-        hash.update(serde_json::to_vec(&(owner_uid, &self.database, &self.action)).unwrap_or_default());
-        hash.finalize().iter().take(10).fold(String::with_capacity(20), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    /// In what kind of Pod it is done; `None` for an action that is no task.
+    pub fn settings(&self) -> Option<&JobSettings> {
+        match &self.action {
+            Action::ExportPartition(export) => Some(&export.job),
+            Action::ArchiveRows(rows) => Some(&rows.job),
+            _ => None,
+        }
     }
+
+    /// Where its objects go, if it makes any.
+    pub fn destination(&self) -> Option<&Destination> {
+        match &self.action {
+            Action::ExportPartition(export) => Some(&export.destination),
+            _ => None,
+        }
+    }
+}
+
+/// Twenty hexadecimal digits of SHA-256 over whose task it is and what is to be done. How the database is reached does not count: another
+/// host is no other task.
+pub fn digest(owner_uid: &str, database: &str, action: &Action) -> String {
+    let mut hash = Sha256::new();
+    // All three serialise from plain data with string keys, which cannot fail; an error would only change the digest.
+    hash.update(serde_json::to_vec(&(owner_uid, database, action)).unwrap_or_default());
+    hash.finalize().iter().take(10).fold(String::with_capacity(20), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -15,10 +15,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use sha2::{Digest as _, Sha256};
 
 use super::mounts;
+use crate::api::Reason;
 use crate::api::job::JobSettings;
-use crate::api::{Destination, Reason};
-use crate::plan::action::Blocked;
-use crate::plan::task::Task;
+use crate::plan::action::{Action, Blocked};
+use crate::plan::task::{Task, digest};
 
 /// Label: the PostgresDatabase that a Job works on.
 pub const DATABASE: &str = "pgreeve.dev/database";
@@ -86,34 +86,15 @@ pub struct Image {
     pub pull_secrets: Vec<String>,
 }
 
-/// What a Job is made from.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// Whose it is.
-    pub owner: &'a Owner,
-    /// What it does.
-    pub task: &'a Task,
-    /// In what kind of Pod.
-    pub settings: &'a JobSettings,
-    /// Where its objects go, if it makes any.
-    pub destination: Option<&'a Destination>,
-    /// From which image.
-    pub image: &'a Image,
-}
-
-/// The Job. Its name says who wants what: the same wish always meets the same Job, whoever makes it.
+/// The Job that does a task. Its name says who wants what: the same wish always meets the same Job, whoever makes it.
 ///
 /// # Errors
-/// [`Reason::InvalidSpec`] where the task is too long to be told, or its deadline has no fixed length.
-pub fn build(wanted: Wanted<'_>) -> Result<Job, Blocked> {
-    let Wanted { owner, task, settings, .. } = wanted;
-    let deadline = settings
-        .active_deadline
-        .to_std()
-        .map_err(|error| Blocked::new(Reason::InvalidSpec, format!("job.activeDeadline: {error}")))?;
+/// [`Reason::InvalidSpec`] where the action is no task, the task is too long to be told, or its deadline has no fixed length.
+pub fn build(owner: &Owner, task: &Task, image: &Image) -> Result<Job, Blocked> {
+    let invalid = |message: String| Blocked::new(Reason::InvalidSpec, message);
+    let settings = task.settings().ok_or_else(|| invalid(format!("{} is no task for a Job", task.action)))?;
+    let deadline = settings.active_deadline.to_std().map_err(|error| invalid(format!("job.activeDeadline: {error}")))?;
     let labels = labels(owner, task);
-    let mut template = pod(wanted)?;
-    template.metadata.get_or_insert_default().labels = Some(labels.clone());
     let spec = JobSpec {
         backoff_limit: Some(RETRIES),
         active_deadline_seconds: Some(i64::try_from(deadline.as_secs().max(1)).unwrap_or(i64::MAX)),
@@ -121,11 +102,14 @@ pub fn build(wanted: Wanted<'_>) -> Result<Job, Blocked> {
         // The next Pod begins when the last one has ended, never beside it.
         pod_replacement_policy: Some("Failed".into()),
         pod_failure_policy: Some(failure_policy()),
-        template,
+        template: PodTemplateSpec {
+            metadata: Some(ObjectMeta { annotations: Some(pod_annotations()), labels: Some(labels.clone()), ..ObjectMeta::default() }),
+            spec: Some(pod(task, settings, image)?),
+        },
         ..JobSpec::default()
     };
     let metadata = ObjectMeta {
-        name: Some(name(owner, task)),
+        name: Some(name(owner, &task.database, &task.action)),
         namespace: Some(owner.namespace.clone()),
         labels: Some(labels),
         annotations: Some([(ATTEMPT.to_owned(), "1".to_owned())].into()),
@@ -136,17 +120,17 @@ pub fn build(wanted: Wanted<'_>) -> Result<Job, Blocked> {
 }
 
 /// `<object>-<verb>-<digest>`, short enough for the names and labels that Kubernetes makes of it.
-pub fn name(owner: &Owner, task: &Task) -> String {
-    let digest = task.digest(&owner.uid);
-    let verb = task.action.verb().split(' ').next().unwrap_or_default();
-    let readable = format!("{}-{}", clean(&owner.name, 24), clean(verb, 10));
-    format!("{}-{digest}", readable.trim_matches('-'))
+pub fn name(owner: &Owner, database: &str, action: &Action) -> String {
+    let digest = digest(&owner.uid, database, action);
+    let verb = action.verb().split(' ').next().unwrap_or_default();
+    format!("{}-{}-{digest}", clean(&owner.name, 24), clean(verb, 10))
 }
 
 /// At most so many characters that a name of one label may have.
 fn clean(text: &str, limit: usize) -> String {
     let usual = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
-    text.chars().take(limit).map(|c| usual(c.to_ascii_lowercase())).collect()
+    let cleaned: String = text.chars().take(limit).map(usual).collect();
+    cleaned.trim_end_matches('-').to_owned()
 }
 
 /// The value as a label can hold it: a name above 63 characters is cut and told apart by its digest.
@@ -201,9 +185,16 @@ fn failure_policy() -> PodFailurePolicy {
     }
 }
 
-fn pod(wanted: Wanted<'_>) -> Result<PodTemplateSpec, Blocked> {
-    let Wanted { task, settings, destination, image, .. } = wanted;
-    let mounts::Mounts { volumes, mounts } = mounts::of(&task.connection, destination);
+fn pod_annotations() -> BTreeMap<String, String> {
+    let annotations = [
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+        ("kubectl.kubernetes.io/default-container", CONTAINER),
+    ];
+    annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+fn pod(task: &Task, settings: &JobSettings, image: &Image) -> Result<PodSpec, Blocked> {
+    let mounts::Mounts { volumes, mounts } = mounts::of(&task.connection, task.destination());
     let container = Container {
         name: CONTAINER.into(),
         image: Some(image.name.clone()),
@@ -218,9 +209,8 @@ fn pod(wanted: Wanted<'_>) -> Result<PodTemplateSpec, Blocked> {
     };
     let node_selector: BTreeMap<_, _> =
         settings.node_selector.iter().map(|label| (label.name.clone(), label.value.clone())).collect();
-    let pull_secrets: Vec<_> =
-        image.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect();
-    let spec = PodSpec {
+    let pull_secrets: Vec<_> = image.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect();
+    Ok(PodSpec {
         restart_policy: Some("Never".into()),
         service_account_name: settings.service_account_name.clone(),
         automount_service_account_token: Some(false),
@@ -231,14 +221,7 @@ fn pod(wanted: Wanted<'_>) -> Result<PodTemplateSpec, Blocked> {
         volumes: Some(volumes),
         containers: vec![container],
         ..PodSpec::default()
-    };
-    let annotations = [
-        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
-        ("kubectl.kubernetes.io/default-container", CONTAINER),
-    ];
-    let annotations = annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let metadata = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
-    Ok(PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) })
+    })
 }
 
 fn text(task: &Task) -> Result<String, Blocked> {

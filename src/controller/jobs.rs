@@ -1,0 +1,195 @@
+//! How does a pass have long work done? It asks here for a task's Job, again and again, until there is a report.
+//!
+//! What a pass does with an action that is a task:
+//!
+//! ```text
+//! match jobs.run(&owner, database, &action).await {
+//!     Progress::Running { message, again } => …say so with Reason::JobRunning, and look again by then
+//!     Progress::Done(report)               => …record it in the status; when it is written: jobs.forget(&owner, database, &action)
+//!     Progress::Refused(blocked)           => …say so; later passes try again by themselves
+//! }
+//! ```
+//!
+//! Nothing is remembered that a restart could lose: the Job itself says all. Whatever happens to a Job of ours wakes its owner, and whoever
+//! waits for the database that it leaves.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, ResourceExt as _};
+use serde_json::Value;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::api::{PostgresDatabase, Reason};
+use crate::clock::Clock;
+use crate::cluster::jobs::{self, Image, Owner, State, manifest};
+use crate::cluster::objects;
+use crate::plan::action::{Action, Blocked, ObjectId};
+use crate::plan::task::{self, Task};
+
+/// How soon a Job is looked at again that has not come far: its Pods, which are not watched, may have something to say.
+const SOON: Duration = Duration::from_secs(15);
+
+/// How Jobs are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Where their Pods come from; `None` where the operator was not told its own image, so that no Job can be made.
+    pub image: Option<Image>,
+    /// Most Jobs at work on one PostgresDatabase.
+    pub per_database: u16,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { image: None, per_database: 1 }
+    }
+}
+
+/// How far a task is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// It is under way, or waits for its turn.
+    Running {
+        /// What it does, or waits for.
+        message: String,
+        /// When to look again at the latest.
+        again: Duration,
+    },
+    /// It is done: the report, as the Job wrote it.
+    Done(Value),
+    /// It has failed or cannot begin.
+    Refused(Blocked),
+}
+
+/// The Jobs of all objects.
+#[derive(Clone)]
+pub struct Jobs {
+    client: Client,
+    options: Options,
+    clock: Clock,
+    desks: Arc<Mutex<HashMap<Place, Arc<Desk>>>>,
+}
+
+/// A namespace and the label of a PostgresDatabase in it.
+type Place = (String, String);
+
+/// Where the Jobs of one database are given out.
+#[derive(Default)]
+struct Desk {
+    /// Whoever holds it counts Jobs and makes one, so that two passes do not both see a free place.
+    turn: AsyncMutex<()>,
+    /// Who has been sent away.
+    waiting: Mutex<HashSet<ObjectId>>,
+}
+
+impl Jobs {
+    /// No Job is made before it is asked for.
+    pub fn new(client: Client, options: Options, clock: Clock) -> Self {
+        Self { client, options, clock, desks: Arc::default() }
+    }
+
+    /// Has a task done by a Job, or says how far it is.
+    pub async fn run(&self, owner: &Owner, database: &str, action: &Action) -> Progress {
+        match self.ensure(owner, database, action).await {
+            Ok(State::Running { message, .. }) => Progress::Running { message, again: SOON },
+            Ok(State::Succeeded { report }) => Progress::Done(report),
+            Ok(State::Failed { reason, message, .. }) => Progress::Refused(Blocked::new(reason, message)),
+            Err(blocked) => Progress::Refused(blocked),
+        }
+    }
+
+    /// Removes a task's Job, once its report is recorded or the task is no longer wanted. If it is asked for again, it runs again.
+    ///
+    /// # Errors
+    /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+    pub async fn forget(&self, owner: &Owner, database: &str, action: &Action) -> Result<(), Blocked> {
+        jobs::forget(&self.client, owner, &jobs::name(owner, database, action)).await
+    }
+
+    async fn ensure(&self, owner: &Owner, database: &str, action: &Action) -> Result<State, Blocked> {
+        let job = self.job(owner, database, action).await?;
+        let desk = self.desk(&owner.namespace, &manifest::label_value(database));
+        let _turn = desk.turn.lock().await;
+        let mut others = jobs::at_work(&self.client, &owner.namespace, database).await?;
+        others.retain(|name| *name != job.name_any());
+        let busy = (others.len() >= usize::from(self.options.per_database.max(1)))
+            .then(|| format!("{} at work on PostgresDatabase {database}", others.join(", ")));
+        let id = ObjectId { kind: owner.kind.clone(), namespace: owner.namespace.clone(), name: owner.name.clone() };
+        match busy {
+            Some(_) => desk.waiting().insert(id),
+            None => desk.waiting().remove(&id),
+        };
+        jobs::ensure(&self.client, &job, busy.as_deref(), self.clock.now()).await
+    }
+
+    /// The Job of a task, by the database as it is declared now.
+    async fn job(&self, owner: &Owner, database: &str, action: &Action) -> Result<Job, Blocked> {
+        let image = self.options.image.as_ref().ok_or_else(|| {
+            let message = "no Job can be made: the operator does not know its own image; set PGREEVE_IMAGE (the chart does)";
+            Blocked::new(Reason::JobFailed, message)
+        })?;
+        let what = format!("PostgresDatabase {database}");
+        let found = objects::fetch::<PostgresDatabase>(&self.client, &owner.namespace, database).await;
+        let found = found.map_err(|error| objects::unavailable(&what, &error))?;
+        let absent = || Blocked::new(Reason::DatabaseNotFound, format!("{what} does not exist in namespace {}", owner.namespace));
+        let spec = found.ok_or_else(absent)?.typed.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("{what}: {error}")))?.spec;
+        let task = Task {
+            version: task::VERSION,
+            object: ObjectId { kind: owner.kind.clone(), namespace: owner.namespace.clone(), name: owner.name.clone() },
+            database: database.to_owned(),
+            connection: spec.connection,
+            limits: spec.limits,
+            action: action.clone(),
+        };
+        jobs::build(owner, &task, image)
+    }
+
+    /// Wakes whom it concerns whenever something happens to a Job of ours, in a namespace or in all.
+    pub async fn watch(self, namespace: Option<String>, wake: impl Fn(ObjectId)) {
+        let api: Api<PartialObjectMeta<Job>> = match &namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let config = watcher::Config::default().labels(manifest::SELECTOR).page_size(100);
+        let events = watcher(api, config).default_backoff();
+        events
+            .for_each(async |event| match event {
+                Ok(watcher::Event::Apply(job) | watcher::Event::InitApply(job) | watcher::Event::Delete(job)) => {
+                    self.concerned(&job).into_iter().for_each(&wake);
+                }
+                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                Err(error) => tracing::debug!(%error, "watch of Jobs"),
+            })
+            .await;
+    }
+
+    /// The owner, and all who wait for a place on the same database.
+    fn concerned(&self, job: &PartialObjectMeta<Job>) -> HashSet<ObjectId> {
+        let namespace = job.namespace().unwrap_or_default();
+        let owners = job.owner_references().iter().filter(|owner| owner.controller == Some(true));
+        let mut concerned: HashSet<ObjectId> = owners
+            .map(|owner| ObjectId { kind: owner.kind.clone(), namespace: namespace.clone(), name: owner.name.clone() })
+            .collect();
+        if let Some(database) = job.labels().get(manifest::DATABASE) {
+            concerned.extend(self.desk(&namespace, database).waiting().iter().cloned());
+        }
+        concerned
+    }
+
+    fn desk(&self, namespace: &str, database: &str) -> Arc<Desk> {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.entry((namespace.to_owned(), database.to_owned())).or_default().clone()
+    }
+}
+
+impl Desk {
+    fn waiting(&self) -> MutexGuard<'_, HashSet<ObjectId>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
