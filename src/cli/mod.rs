@@ -13,6 +13,7 @@ mod demo;
 pub mod exit;
 mod explain;
 mod input;
+mod job;
 mod kubernetes;
 mod operator;
 mod output;
@@ -67,6 +68,8 @@ enum Command {
     Crds(crds::Crds),
     Completion(completion::Completion),
     Operator(Box<operator::Operator>),
+    #[command(hide = true)]
+    Job(job::Job),
 }
 
 impl Globals {
@@ -121,10 +124,11 @@ fn is_plugin(program: &OsString) -> bool {
 }
 
 impl Cli {
-    /// The filter and the form of the log. Commands say what matters themselves; the operator's log is all that it says.
+    /// The filter and the form of the log. Commands say what matters themselves; the log of the operator, or of a Job, is all that it says.
     pub fn logging(&self) -> (&str, crate::telemetry::Format) {
         let (usual, format) = match &self.command {
             Command::Operator(operator) => ("info", operator.log_format()),
+            Command::Job(_) => ("info", crate::telemetry::Format::Text),
             _ => ("warn", crate::telemetry::Format::Text),
         };
         (self.globals.log.as_deref().unwrap_or(usual), format)
@@ -156,6 +160,7 @@ impl Command {
             Self::Crds(crds) => crds.run(globals),
             Self::Completion(completion) => completion.run(),
             Self::Operator(operator) => block_on(operator.run()),
+            Self::Job(job) => block_on(job.run()),
         }
     }
 }

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Exit, Failure};
 use crate::api::Span;
-use crate::controller::Config;
+use crate::cluster::jobs::Image;
+use crate::controller::{Config, jobs};
 use crate::leader::LeaseName;
 use crate::operator::{self, Options};
 use crate::telemetry;
@@ -37,6 +38,15 @@ pub struct Operator {
     /// Most passes at a time, for each kind
     #[arg(long, env = "PGREEVE_CONCURRENCY", hide_env_values = true, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100), value_name = "NUMBER")]
     concurrency: u16,
+    /// This operator's own image: its Jobs run it too, and without it none can be made
+    #[arg(long, env = "PGREEVE_IMAGE", hide_env_values = true, value_name = "IMAGE")]
+    image: Option<String>,
+    /// Secrets with the registry's credentials, separated by commas; each must be in the namespace of the Job
+    #[arg(long, env = "PGREEVE_IMAGE_PULL_SECRETS", hide_env_values = true, value_delimiter = ',', value_name = "NAMES")]
+    image_pull_secrets: Vec<String>,
+    /// Most Jobs at work on one database
+    #[arg(long, env = "PGREEVE_JOBS_PER_DATABASE", hide_env_values = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100), value_name = "NUMBER")]
+    jobs_per_database: u16,
     /// Form of the log
     #[arg(long, env = "PGREEVE_LOG_FORMAT", hide_env_values = true, value_enum, default_value_t, value_name = "FORM")]
     log_format: LogFormat,
@@ -66,13 +76,27 @@ impl Operator {
             return Err(Failure::new(Exit::Usage, "--resync is at least 1s"));
         }
         let namespaces = self.namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
-        let config = Config { namespaces, resync, concurrency: self.concurrency, identity: identity(), ..Config::default() };
+        let config = Config {
+            namespaces,
+            resync,
+            concurrency: self.concurrency,
+            identity: identity(),
+            jobs: self.jobs(),
+            ..Config::default()
+        };
         let lease = self.leader_elect.then(|| LeaseName {
             namespace: self.lease_namespace.clone().unwrap_or_else(own_namespace),
             name: self.lease_name.clone(),
         });
         operator::run(Options { config, listen: self.listen, lease }).await.context("the operator cannot run")?;
         Ok(Exit::Ok)
+    }
+
+    fn jobs(&self) -> jobs::Options {
+        let named = |name: &&String| !name.is_empty();
+        let pull_secrets = self.image_pull_secrets.iter().filter(named).cloned().collect();
+        let image = self.image.as_ref().filter(named).map(|name| Image { name: name.clone(), pull_secrets });
+        jobs::Options { image, per_database: self.jobs_per_database }
     }
 }
 

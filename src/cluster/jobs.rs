@@ -165,10 +165,9 @@ async fn create(jobs: &Api<Job>, wanted: &Job, what: &str) -> Result<State, Bloc
         // Somebody was faster, or the former one is not quite gone: the next look tells.
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(State::Running { since: None, message }),
         // A quota on Jobs, an admission rule: words that a person needs, and which no retry of ours changes.
-        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => Err(Blocked::new(
-            Reason::JobFailed,
-            format!("Job {name} cannot be made: {}", shorten(&status.message, QUOTED)),
-        )),
+        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+            Err(Blocked::new(Reason::JobFailed, format!("Job {name} cannot be made: {}", shorten(&status.message, QUOTED))))
+        }
         Err(error) => Err(unavailable(&format!("Job {name}"), &error)),
     }
 }

@@ -138,7 +138,8 @@ impl Jobs {
         let found = objects::fetch::<PostgresDatabase>(&self.client, &owner.namespace, database).await;
         let found = found.map_err(|error| objects::unavailable(&what, &error))?;
         let absent = || Blocked::new(Reason::DatabaseNotFound, format!("{what} does not exist in namespace {}", owner.namespace));
-        let spec = found.ok_or_else(absent)?.typed.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("{what}: {error}")))?.spec;
+        let spec =
+            found.ok_or_else(absent)?.typed.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("{what}: {error}")))?.spec;
         let task = Task {
             version: task::VERSION,
             object: ObjectId { kind: owner.kind.clone(), namespace: owner.namespace.clone(), name: owner.name.clone() },

@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::cluster::events::Events;
 use crate::metrics::Metrics;
+use crate::plan::action::ObjectId;
 use databases::Databases;
+use jobs::Jobs;
 use nudge::Nudges;
 
 /// How the controllers run.
@@ -40,6 +42,8 @@ pub struct Config {
     pub concurrency: u16,
     /// Tells several operators apart in events.
     pub identity: String,
+    /// How Jobs are made.
+    pub jobs: jobs::Options,
     /// What time it is.
     pub clock: Clock,
 }
@@ -53,6 +57,7 @@ impl Default for Config {
             backoff_max: Duration::from_secs(300),
             concurrency: 4,
             identity: "pgreeve".into(),
+            jobs: jobs::Options::default(),
             clock: Clock::system(),
         }
     }
@@ -75,6 +80,7 @@ pub(crate) struct Context {
     metrics: Arc<Metrics>,
     events: Events,
     databases: Databases,
+    jobs: Jobs,
     nudges: Nudges,
     stop: CancellationToken,
 }
@@ -102,6 +108,7 @@ pub async fn run_with(
     let context = Context {
         events: Events::new(client.clone(), &config.identity),
         databases: Databases::new(client.clone(), config.backoff_min),
+        jobs: Jobs::new(client.clone(), config.jobs.clone(), config.clock.clone()),
         client,
         config,
         metrics: telltales.metrics,
@@ -116,6 +123,7 @@ pub async fn run_with(
     let router = driver::Router::default();
     let mut controllers: Vec<BoxFuture<'static, ()>> = Vec::new();
     for namespace in namespaces {
+        controllers.push(Box::pin(watch_jobs(&context, namespace.clone())));
         controllers.push(Box::pin(driver::drive(
             Arc::new(postgres_database::Kind::new(context.clone())),
             context.clone(),
@@ -144,4 +152,13 @@ pub async fn run_with(
         }
     }
     Ok(())
+}
+
+/// Whatever happens to a Job wakes whom it concerns.
+fn watch_jobs(context: &Context, namespace: Option<String>) -> impl Future<Output = ()> + Send + 'static {
+    let (jobs, nudges, stop) = (context.jobs.clone(), context.nudges.clone(), context.stop.clone());
+    async move {
+        let wake = move |ObjectId { kind, namespace, name }: ObjectId| nudges.now(kind, &namespace, &name);
+        stop.run_until_cancelled(jobs.watch(namespace, wake)).await;
+    }
 }

@@ -321,7 +321,8 @@ mod tests {
 
     #[test]
     fn only_keys_that_are_read_are_asked_for() {
-        let usual: Vec<&str> = secret_keys(&SecretKeys::default()).into_iter().collect();
+        let usual = SecretKeys::default();
+        let usual = secret_keys(&usual).into_iter().collect::<Vec<_>>();
         assert_eq!(usual, ["database", "dbname", "host", "password", "port", "uri", "user", "username"]);
         let keys = SecretKeys { password: Some("DB_PASS".into()), ..SecretKeys::default() };
         let named = secret_keys(&keys);

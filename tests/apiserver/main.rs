@@ -9,6 +9,8 @@ mod command_line;
 mod conventions;
 mod desk;
 mod events;
+mod jobs;
+mod kubelet;
 mod malformed;
 mod meaning;
 mod partition_policy;

@@ -103,7 +103,11 @@ pub fn build(owner: &Owner, task: &Task, image: &Image) -> Result<Job, Blocked> 
         pod_replacement_policy: Some("Failed".into()),
         pod_failure_policy: Some(failure_policy()),
         template: PodTemplateSpec {
-            metadata: Some(ObjectMeta { annotations: Some(pod_annotations()), labels: Some(labels.clone()), ..ObjectMeta::default() }),
+            metadata: Some(ObjectMeta {
+                annotations: Some(pod_annotations()),
+                labels: Some(labels.clone()),
+                ..ObjectMeta::default()
+            }),
             spec: Some(pod(task, settings, image)?),
         },
         ..JobSpec::default()
@@ -186,10 +190,8 @@ fn failure_policy() -> PodFailurePolicy {
 }
 
 fn pod_annotations() -> BTreeMap<String, String> {
-    let annotations = [
-        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
-        ("kubectl.kubernetes.io/default-container", CONTAINER),
-    ];
+    let annotations =
+        [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("kubectl.kubernetes.io/default-container", CONTAINER)];
     annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 

@@ -37,7 +37,11 @@ pub struct Mounts {
 
 /// What is needed to reach a database and a destination.
 pub fn of(connection: &Connection, destination: Option<&Destination>) -> Mounts {
-    let secrets = ProjectedVolumeSource { sources: Some(sources(connection, destination)), default_mode: Some(READABLE), ..Default::default() };
+    let secrets = ProjectedVolumeSource {
+        sources: Some(sources(connection, destination)),
+        default_mode: Some(READABLE),
+        ..Default::default()
+    };
     let mut found = Mounts { volumes: vec![], mounts: vec![] };
     found.add("secrets", SECRETS, true, Volume { projected: Some(secrets), ..Volume::default() });
     found.add("tmp", "/tmp", false, Volume { empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() });

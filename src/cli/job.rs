@@ -1,0 +1,203 @@
+//! `pgreeve job`: the other end of a Job. A task comes in, files hold its secrets, and a report goes out.
+//!
+//! It runs as the first process of its container: it heeds SIGTERM, which such a process would otherwise never feel, and starts no other
+//! process that could be left behind. Whatever happens, a panic included, the report says it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{Exit, Failure};
+use crate::api::Reason;
+use crate::api::condition::shorten;
+use crate::api::reason::Class;
+use crate::cluster::jobs::mounts;
+use crate::job::{self, Access};
+use crate::plan::action::{Action, Blocked};
+use crate::plan::task::{self, Task};
+use crate::storage::Credentials;
+use crate::target;
+
+/// What holds the task where no file does.
+const VARIABLE: &str = "PGREEVE_TASK";
+
+/// Longest report, in bytes: more of it Kubernetes cuts off (core/v1 Container.terminationMessagePath).
+const LIMIT: usize = 4096;
+
+/// Does one task of the operator, in the Pod of a Job
+///
+/// The operator makes such Jobs; nobody needs to call it. The task is JSON, in the file of --task or in the environment variable
+/// PGREEVE_TASK, and holds no secret. The report is JSON too: what was done (exit code 0), or a reason and a message. Exit code 3 says that
+/// another try is no use before somebody has changed something, exit code 1 that it may be.
+#[derive(Args, Debug)]
+pub struct Job {
+    /// File with the task; without it, PGREEVE_TASK holds the task
+    #[arg(long, value_name = "FILE")]
+    task: Option<PathBuf>,
+    /// Directory with a file for each key of a Secret, in connection/, ca/, store/ and store-ca/
+    #[arg(long, default_value = mounts::SECRETS, value_name = "DIRECTORY")]
+    secrets: PathBuf,
+    /// Where the volume is that a destination names
+    #[arg(long, default_value = mounts::VOLUME, value_name = "DIRECTORY")]
+    volume: PathBuf,
+    /// Where the report goes: at most 4096 bytes
+    #[arg(long, default_value = mounts::REPORT, value_name = "FILE")]
+    report: PathBuf,
+}
+
+impl Job {
+    /// Does the task, or says why not, until it is told to stop.
+    pub async fn run(self) -> Result<Exit, Failure> {
+        let stop = CancellationToken::new();
+        stop_on_signals(&stop)?;
+        let report = self.report.clone();
+        let outcome = guarded(self.work(), stop).await;
+        let exit = exit(&outcome);
+        let text = text(&outcome);
+        match &outcome {
+            Ok(_) => tracing::info!(report = %text, "done"),
+            Err(blocked) => tracing::error!(reason = %blocked.reason, "{}", blocked.message),
+        }
+        std::fs::write(&report, text).with_context(|| format!("the report cannot be written to {}", report.display()))?;
+        Ok(exit)
+    }
+
+    async fn work(self) -> Result<job::Report, Blocked> {
+        let task = read_task(self.task.as_deref())?;
+        let access = access(&task, &self.secrets, self.volume)?;
+        let payload = payload(task)?;
+        job::run(&payload, &access).await
+    }
+}
+
+fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// The outcome of work that may panic, and that ends where it is when it is told to: its sessions close, and the server rolls back.
+async fn guarded<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Blocked>> + Send + 'static,
+    stop: CancellationToken,
+) -> Result<T, Blocked> {
+    let work = tokio::spawn(async move { stop.run_until_cancelled(work).await });
+    match work.await {
+        Ok(Some(outcome)) => outcome,
+        Ok(None) => Err(Blocked::new(
+            Reason::JobFailed,
+            "it was told to stop (SIGTERM); what it has done stays, and the next try goes on",
+        )),
+        // Its words may quote anything, so they stay in the log.
+        Err(_) => Err(Blocked::new(Reason::JobFailed, "it panicked, which is a bug in pgreeve; its log says where")),
+    }
+}
+
+/// How the program ends: whether the Job's next Pod is worth a try.
+fn exit<T>(outcome: &Result<T, Blocked>) -> Exit {
+    match outcome {
+        Ok(_) => Exit::Ok,
+        Err(blocked) if blocked.reason.class() == Class::Stalled => Exit::Blocked,
+        Err(_) => Exit::Error,
+    }
+}
+
+/// The report, short enough.
+fn text<T: Serialize>(outcome: &Result<T, Blocked>) -> String {
+    let blocked = match outcome {
+        Ok(report) => match serde_json::to_string(report) {
+            Ok(text) if text.len() <= LIMIT => return text,
+            _ => &Blocked::new(
+                Reason::JobFailed,
+                "the task is done, but its report does not fit its 4096 bytes, which is a bug in pgreeve",
+            ),
+        },
+        Err(blocked) => blocked,
+    };
+    // One byte of a message takes six in JSON at worst.
+    let short = |limit| Blocked::new(blocked.reason, shorten(&blocked.message, limit));
+    let texts = [3000, 600].map(|limit| serde_json::to_string(&short(limit)).unwrap_or_default());
+    texts.into_iter().find(|text| text.len() <= LIMIT).unwrap_or_default()
+}
+
+fn read_task(file: Option<&Path>) -> Result<Task, Blocked> {
+    let invalid = |message: String| Blocked::new(Reason::InvalidSpec, message);
+    let text = match file {
+        Some(file) => std::fs::read_to_string(file).map_err(|error| invalid(format!("task {}: {error}", file.display())))?,
+        None => std::env::var(VARIABLE).map_err(|_| invalid(format!("no task: give --task, or set {VARIABLE}")))?,
+    };
+    let version = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok()?.get("version")?.as_u64();
+    if let Some(version) = version(&text).filter(|version| *version != u64::from(task::VERSION)) {
+        return Err(invalid(format!(
+            "the task has version {version} and this image understands {}; let the operator and its Jobs run one image",
+            task::VERSION
+        )));
+    }
+    serde_json::from_str(&text).map_err(|error| invalid(format!("the task cannot be read: {error}")))
+}
+
+fn payload(task: Task) -> Result<job::Task, Blocked> {
+    match task.action {
+        Action::ExportPartition(export) => Ok(job::Task::ExportPartition(*export)),
+        action => Err(Blocked::new(Reason::InvalidSpec, format!("{action} is no task for a Job"))),
+    }
+}
+
+/// What the files say, by the same rules as what the operator reads from the API.
+fn access(task: &Task, secrets: &Path, volume: PathBuf) -> Result<Access, Blocked> {
+    let object = format!("PostgresDatabase {}", task.database);
+    let namespace = &task.object.namespace;
+    let connection = files(&secrets.join(mounts::CONNECTION))?;
+    if connection.is_empty() {
+        let name = &task.connection.secret_ref.name;
+        let message = format!(
+            "{object}: Secret {name} does not exist in namespace {namespace}, or has none of the keys of a connection; create or correct it"
+        );
+        return Err(Blocked::new(Reason::SecretNotFound, message));
+    }
+    let ca = files(&secrets.join(mounts::CA))?;
+    let target = target::resolve(&object, &task.connection, namespace, &connection, ca)?;
+    let storage = Credentials {
+        secret: files(&secrets.join(mounts::STORE))?,
+        ca: files(&secrets.join(mounts::STORE_CA))?.into_values().next(),
+        volume,
+    };
+    Ok(Access { target, budget: target::budget(&task.limits)?, storage })
+}
+
+/// The files of a directory by name; none where there is no such directory, as for a Secret that is not there.
+fn files(directory: &Path) -> Result<BTreeMap<String, Vec<u8>>, Blocked> {
+    let unreadable =
+        |error: std::io::Error| Blocked::new(Reason::SecretInvalid, format!("{} cannot be read: {error}", directory.display()));
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        // Kubernetes keeps the files of a Secret behind links in directories of its own, whose names begin with two dots.
+        if let Ok(name) = entry.file_name().into_string()
+            && !name.starts_with("..")
+        {
+            found.insert(name, std::fs::read(entry.path()).map_err(unreadable)?);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;
