@@ -41,6 +41,9 @@ pub struct Operator {
     /// This operator's own image: its Jobs run it too, and without it none can be made
     #[arg(long, env = "PGREEVE_IMAGE", hide_env_values = true, value_name = "IMAGE")]
     image: Option<String>,
+    /// When Pods of Jobs pull it; as Kubernetes has it without this
+    #[arg(long, env = "PGREEVE_IMAGE_PULL_POLICY", hide_env_values = true, value_parser = ["Always", "IfNotPresent", "Never"], value_name = "POLICY")]
+    image_pull_policy: Option<String>,
     /// Secrets with the registry's credentials, separated by commas; each must be in the namespace of the Job
     #[arg(long, env = "PGREEVE_IMAGE_PULL_SECRETS", hide_env_values = true, value_delimiter = ',', value_name = "NAMES")]
     image_pull_secrets: Vec<String>,
@@ -95,7 +98,11 @@ impl Operator {
     fn jobs(&self) -> jobs::Options {
         let named = |name: &&String| !name.is_empty();
         let pull_secrets = self.image_pull_secrets.iter().filter(named).cloned().collect();
-        let image = self.image.as_ref().filter(named).map(|name| Image { name: name.clone(), pull_secrets });
+        let image = self.image.as_ref().filter(named).map(|name| Image {
+            name: name.clone(),
+            pull_policy: self.image_pull_policy.clone(),
+            pull_secrets,
+        });
         jobs::Options { image, per_database: self.jobs_per_database }
     }
 }

@@ -62,7 +62,7 @@ pub fn owner(namespace: &str, name: &str) -> Owner {
 }
 
 pub fn image() -> Image {
-    Image { name: "registry.example/pgreeve:1".into(), pull_secrets: vec![] }
+    Image { name: "registry.example/pgreeve:1".into(), ..Image::default() }
 }
 
 /// An export for the policy of this name.

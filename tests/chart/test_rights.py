@@ -37,12 +37,17 @@ class Rbac(unittest.TestCase):
             for rule in found:
                 self.assertEqual((rule["verbs"], rule["resources"]), (["get"], ["secrets"]), variant)
 
-    def test_the_operator_writes_only_status_events_and_its_lease(self):
+    def test_jobs_are_made_and_removed_but_never_changed_and_pods_only_looked_at(self):
+        for variant, objects in self.variants().items():
+            found = {r: set(rule["verbs"]) for _, rule in operator_rules(objects) for r in rule["resources"] if r in ("jobs", "pods")}
+            self.assertEqual(found, {"jobs": {"create", "delete", "get", "list", "watch"}, "pods": {"list"}}, variant)
+
+    def test_the_operator_writes_only_status_events_jobs_and_its_lease(self):
         for variant, objects in self.variants().items():
             for where, rule in operator_rules(objects):
                 if set(rule["verbs"]) - {"get", "list", "watch"}:
                     for resource in rule["resources"]:
-                        self.assertTrue(resource.endswith("/status") or resource in ("events", "leases"), f"{variant}: {where}")
+                        self.assertTrue(resource.endswith("/status") or resource in ("events", "jobs", "leases"), f"{variant}: {where}")
 
     def test_only_the_one_lease_may_be_read_or_changed(self):
         for where, rule in operator_rules(chart.render()):
@@ -104,6 +109,16 @@ class Pods(unittest.TestCase):
         self.assertFalse(chart.the(objects, "ServiceAccount")["automountServiceAccountToken"])
         tokens = {name: pod["automountServiceAccountToken"] for name, pod in chart.pod_specs(objects)}
         self.assertEqual(tokens, {"pgreeve": True, "pgreeve-test": False})
+
+    def test_jobs_run_what_the_operator_runs(self):
+        for variant in chart.VARIANTS:
+            pod = chart.the(chart.render(variant=variant), "Deployment")["spec"]["template"]["spec"]
+            (operator,) = pod["containers"]
+            env = {variable["name"]: variable["value"] for variable in operator["env"] if "value" in variable}
+            self.assertEqual(env["PGREEVE_IMAGE"], operator["image"], variant)
+            self.assertEqual(env["PGREEVE_IMAGE_PULL_POLICY"], operator["imagePullPolicy"], variant)
+            secrets = [secret["name"] for secret in pod.get("imagePullSecrets", [])]
+            self.assertEqual(env.get("PGREEVE_IMAGE_PULL_SECRETS", ""), ",".join(secrets), variant)
 
     def test_no_service_address_is_put_into_the_environment(self):
         for name, pod in chart.pod_specs(chart.render()):

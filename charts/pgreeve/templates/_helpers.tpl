@@ -63,7 +63,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toJson $plurals -}}
 {{- end -}}
 
-{{- /* What the operator may do where it watches. Secrets: get by name, never list or watch. */ -}}
+{{- /* What the operator may do where it watches. Secrets: get by name, never list or watch. Jobs: never changed, only made and removed. */ -}}
 {{- define "pgreeve.operatorRules" -}}
 {{- $plurals := include "pgreeve.plurals" . | fromJsonArray -}}
 - apiGroups: [pgreeve.dev]
@@ -82,6 +82,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, delete, get, list, watch]
+# What a Job's Pod reports, or waits for.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
 {{- end -}}
 
 {{- define "pgreeve.subject" -}}

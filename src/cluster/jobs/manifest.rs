@@ -82,6 +82,9 @@ impl Owner {
 pub struct Image {
     /// The operator's own image.
     pub name: String,
+    /// When it is pulled: `Always`, `IfNotPresent` or `Never`; as Kubernetes has it where nobody says. As the operator's, or a tag that
+    /// moves would give Jobs another version than their operator.
+    pub pull_policy: Option<String>,
     /// Secrets in the Job's namespace with registry credentials.
     pub pull_secrets: Vec<String>,
 }
@@ -200,6 +203,7 @@ fn pod(task: &Task, settings: &JobSettings, image: &Image) -> Result<PodSpec, Bl
     let container = Container {
         name: CONTAINER.into(),
         image: Some(image.name.clone()),
+        image_pull_policy: image.pull_policy.clone(),
         args: Some(vec!["job".into()]),
         env: Some(vec![EnvVar { name: "PGREEVE_TASK".into(), value: Some(text(task)?), value_from: None }]),
         resources: Some(resources(settings)),

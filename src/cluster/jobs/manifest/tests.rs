@@ -16,7 +16,7 @@ fn owner(name: &str) -> Owner {
 }
 
 fn image() -> Image {
-    Image { name: "registry.example/pgreeve:1.2.3".into(), pull_secrets: vec![] }
+    Image { name: "registry.example/pgreeve:1.2.3".into(), ..Image::default() }
 }
 
 fn task(destination: Value, settings: Value) -> Task {
@@ -54,7 +54,7 @@ fn the_whole_job() {
         "caSecretRef": {"name": "store-ca"}}});
     let settings = json!({"serviceAccountName": "exporter", "cpu": "500m", "memory": "1Gi",
         "nodeSelector": [{"name": "disk", "value": "fast"}], "activeDeadline": "2h"});
-    let image = Image { pull_secrets: vec!["registry".into()], ..image() };
+    let image = Image { pull_secrets: vec!["registry".into()], pull_policy: Some("Always".into()), ..image() };
     let job = build(&owner("events"), &task(destination, settings), &image).unwrap();
     insta::assert_snapshot!(serde_yaml::to_string(&job).unwrap());
 }
