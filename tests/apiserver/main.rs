@@ -9,6 +9,7 @@ mod command_line;
 mod conventions;
 mod desk;
 mod events;
+mod job_queue;
 mod jobs;
 mod kubelet;
 mod malformed;

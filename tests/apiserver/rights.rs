@@ -4,6 +4,9 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 use serde_json::json;
 
+use crate::job_queue::{self, Woken};
+use crate::jobs::{owner, task};
+use crate::kubelet::Kubelet;
 use crate::support::apiserver::{apiserver, program};
 use crate::support::process::run;
 use crate::world::World;
@@ -46,4 +49,23 @@ async fn with_the_charts_rights_a_policy_becomes_ready_and_secrets_stay_unlisted
     assert!(matches!(refused, kube::Error::Api(status) if status.is_forbidden()));
     let elsewhere: Api<pgreeve::api::PartitionPolicy> = Api::namespaced(client, "default");
     assert!(elsewhere.list(&ListParams::default()).await.is_err(), "another namespace is none of its business");
+}
+
+#[tokio::test]
+async fn with_the_charts_rights_a_job_is_made_heard_of_read_and_removed() {
+    let world = World::new(15).await;
+    let client = as_the_operator(&world.namespace).await;
+    let (jobs, owner) = (job_queue::jobs(&client, 1), owner(&world.namespace, "events"));
+    let kubelet = Kubelet::of(&world.client, &world.namespace);
+    let woken = Woken::by(&jobs, &world.namespace);
+    assert!(job_queue::run(&jobs, &owner).await.contains("is about to start"));
+    woken.has("events").await;
+    kubelet.succeed(&kubelet.job().await, r#"{"rows":3}"#).await;
+    woken.has("events").await;
+    assert_eq!(job_queue::run(&jobs, &owner).await, r#"done {"rows":3}"#);
+    jobs.forget(&owner, "db", &task(&world.namespace, "events").action).await.unwrap();
+    assert!(kubelet.jobs.list(&ListParams::default()).await.unwrap().items.is_empty());
+    let theirs = Kubelet::of(&client, &world.namespace);
+    let refused = theirs.pods.delete("any", &Default::default()).await.unwrap_err();
+    assert!(matches!(refused, kube::Error::Api(status) if status.is_forbidden()), "Pods are only looked at");
 }
