@@ -92,6 +92,7 @@ reasons! {
     DefaultBusy: Stalled, "Creating the partition would scan a large default partition under a lock that the application feels.", "Empty the default partition in a quiet hour; the message gives its size.";
     DefaultForbidden: Stalled, "A default partition exists and the policy forbids one.", "Detach the default partition, or set spec.defaultPartition to Keep.";
     TooManyPartitions: Stalled, "The spec asks for more partitions than one policy may create.", "Use a longer interval, a later create.from, or a smaller horizon.";
+    IndexMissing: Stalled, "Rows cannot be found without scanning a table: the age column, or a foreign key that refers to the table, has no index.", "Run the CREATE INDEX CONCURRENTLY that the message names.";
     Unsupported: Stalled, "The table uses something that cannot be maintained safely.", "See the message.";
 }
 

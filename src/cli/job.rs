@@ -150,7 +150,8 @@ fn read_task(file: Option<&Path>) -> Result<Task, Blocked> {
 
 fn payload(task: Task) -> Result<job::Task, Blocked> {
     match task.action {
-        Action::ExportPartition(export) => Ok(job::Task::ExportPartition(*export)),
+        Action::ExportPartition(export) => Ok(job::Task::ExportPartition(export)),
+        Action::ArchiveRows(rows) => Ok(job::Task::ArchiveRows(rows)),
         action => Err(Blocked::new(Reason::InvalidSpec, format!("{action} is no task for a Job"))),
     }
 }

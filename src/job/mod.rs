@@ -1,11 +1,12 @@
 //! What does a Job do? A function: a task in, a report out. It knows nothing of Kubernetes, and run twice it ends in the same state.
 
+pub mod archive;
 pub mod export;
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::action::Blocked;
-use crate::plan::removal::ExportPartition;
+use crate::plan::removal::{ArchiveRows, ExportPartition};
 use crate::postgres::Target;
 use crate::postgres::execute::Budget;
 use crate::storage::Credentials;
@@ -15,7 +16,9 @@ use crate::storage::Credentials;
 #[serde(tag = "task", rename_all = "camelCase")]
 pub enum Task {
     /// See [`ExportPartition`].
-    ExportPartition(ExportPartition),
+    ExportPartition(Box<ExportPartition>),
+    /// See [`ArchiveRows`].
+    ArchiveRows(Box<ArchiveRows>),
 }
 
 /// What a Job may reach.
@@ -35,6 +38,8 @@ pub struct Access {
 pub enum Report {
     /// A partition lies in the object store, and has been read back and compared.
     Exported(export::Export),
+    /// Rows have been archived or deleted.
+    RowsMoved(archive::Moved),
 }
 
 /// Carries out a task.
@@ -44,5 +49,6 @@ pub enum Report {
 pub async fn run(task: &Task, access: &Access) -> Result<Report, Blocked> {
     match task {
         Task::ExportPartition(task) => export::run(task, access).await.map(Report::Exported),
+        Task::ArchiveRows(task) => archive::run(task, access).await.map(Report::RowsMoved),
     }
 }

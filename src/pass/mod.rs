@@ -4,6 +4,7 @@
 
 mod fault;
 mod partition_policy;
+mod rows;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 
 pub use fault::{blocked, reason};
 pub use partition_policy::Found;
+pub use rows::RowsFound;
 
 use crate::api::{PolicySettings, Reason};
 use crate::plan::action::{Blocked, ObjectId, Plan};

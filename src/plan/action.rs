@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint;
-use super::removal::{ArchiveRows, ExportPartition};
+use super::removal::{ArchiveRows, CreateArchiveTable, ExportPartition, ExtendArchiveTable};
 use super::snapshot::Oid;
 use crate::api::{Reason, TableName};
 
@@ -53,6 +53,10 @@ pub enum Action {
     ExportPartition(Box<ExportPartition>),
     /// Rows of a plain table are archived or deleted. A task.
     ArchiveRows(Box<ArchiveRows>),
+    /// The archive table that rows move to.
+    CreateArchiveTable(Box<CreateArchiveTable>),
+    /// An archive table follows its source.
+    ExtendArchiveTable(Box<ExtendArchiveTable>),
 }
 
 /// See [`Action::CreatePartition`].
@@ -331,8 +335,11 @@ impl Action {
     /// The verb of this action in summaries.
     pub fn verb(&self) -> &'static str {
         match self {
-            Action::CreatePartition(_) | Action::CreateDefault(_) | Action::CreateExtension(_) => "create",
-            Action::RepairPartition(_) => "repair",
+            Action::CreatePartition(_)
+            | Action::CreateDefault(_)
+            | Action::CreateExtension(_)
+            | Action::CreateArchiveTable(_) => "create",
+            Action::RepairPartition(_) | Action::ExtendArchiveTable(_) => "repair",
             Action::DropGuard(_) => "clean up",
             Action::ExportPartition(_) => "export",
             Action::ArchiveRows(rows) => rows.action.verb(),
@@ -354,6 +361,8 @@ impl Action {
             Action::CreateExtension(extension) => &extension.name,
             Action::ExportPartition(export) => &export.partition.table.name,
             Action::ArchiveRows(rows) => &rows.table.table.name,
+            Action::CreateArchiveTable(create) => &create.archive.name,
+            Action::ExtendArchiveTable(extend) => &extend.archive.table.name,
         }
     }
 
@@ -367,6 +376,8 @@ impl Action {
             Action::CreateExtension(_) => "extension".into(),
             Action::ExportPartition(export) => export.describe(),
             Action::ArchiveRows(rows) => rows.describe(),
+            Action::CreateArchiveTable(create) => format!("for rows of {}", create.source.table),
+            Action::ExtendArchiveTable(extend) => extend.describe(),
         }
     }
 }

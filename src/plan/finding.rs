@@ -61,8 +61,33 @@ pub const PART_OF_A_SLOT: Finding = Finding {
     remedy: "Nothing, if the odd partition is known. If there are several, compare spec.interval, spec.anchor and spec.timeZone with the bounds that exist before the plan is carried out.",
 };
 
+/// Triggers that a removal of rows fires.
+pub const DELETE_TRIGGERS: Finding = Finding {
+    id: "PGR-221",
+    title: "triggers fire for rows that go",
+    meaning: "The table has triggers of its own that a DELETE fires, and archiving a row deletes it here. They run for every row that goes, in the transaction that moves it; what they do slows the run down or reaches further than the policy says.",
+    remedy: "Make sure that the triggers mean to run for rows that grow old. If not, let them return early for the owner's role, or disable them and do what they do by other means.",
+};
+
+/// An archive table that refuses what has been in it before.
+pub const UNIQUE_ARCHIVE: Finding = Finding {
+    id: "PGR-222",
+    title: "unique index on an archive table",
+    meaning: "The archive table has a unique index. A row whose key was archived before, because the key was used again, cannot be archived: its batch fails and the run stops there. Archive tables that pgreeve creates have no unique index.",
+    remedy: "Replace the unique index or primary key of the archive table by a plain index on the same columns.",
+};
+
 /// Every finding, by its identifier.
-pub const ALL: [Finding; 6] = [UNMANAGED, DEFAULT_NOT_EMPTY, MANY_PARTITIONS, OTHER_TABLESPACE, INDEX_TOO_LARGE, PART_OF_A_SLOT];
+pub const ALL: [Finding; 8] = [
+    UNMANAGED,
+    DEFAULT_NOT_EMPTY,
+    MANY_PARTITIONS,
+    OTHER_TABLESPACE,
+    INDEX_TOO_LARGE,
+    PART_OF_A_SLOT,
+    DELETE_TRIGGERS,
+    UNIQUE_ARCHIVE,
+];
 
 /// The finding with this identifier, in any case.
 pub fn find(id: &str) -> Option<Finding> {

@@ -17,6 +17,7 @@ pub mod naming;
 pub mod outcome;
 pub mod partition;
 pub mod removal;
+pub mod rows;
 pub mod snapshot;
 pub mod status;
 pub mod task;

@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::action::Relation;
+use super::action::{Change, Relation};
 use crate::api::job::JobSettings;
+use crate::api::partition_policy::Encoding;
 use crate::api::retention_policy::{ExportCompression, ExportFormat};
 use crate::api::row_retention::{RowAction, VacuumAfter};
 use crate::api::{Destination, TableName};
@@ -48,8 +49,13 @@ pub struct ArchiveRows {
     pub column: String,
     /// The column's type, to compare in.
     pub type_name: String,
+    /// How its values tell the time. A value that does not look so (a uuid of another version, say) keeps its row.
+    pub encoding: Encoding,
     /// Rows below this value go: the text of a literal.
     pub before: String,
+    /// Stretches of the column that are held: their rows stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldRange>,
     /// What a row must meet as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
@@ -98,15 +104,78 @@ pub struct Reference {
 pub struct DependentRows {
     /// How they refer.
     pub reference: Reference,
-    /// Owner of their table.
-    pub role: String,
-    /// Columns of their key.
-    pub key: Vec<String>,
     /// Whether they move or are deleted.
     pub action: RowAction,
     /// Their archive table, where they move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<TableName>,
+}
+
+/// A stretch of a column that is held, by the texts of literals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldRange {
+    /// Its first value; the beginning by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The first value after it; the end by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// A new archive table, like the table whose rows it will hold, and without anything that could refuse a row that has once been in it:
+/// columns with their types, no NOT NULL, no default, no CHECK, no foreign key, and every index, none of them unique.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateArchiveTable {
+    /// The table whose rows it will hold.
+    pub source: Relation,
+    /// Its name.
+    pub archive: TableName,
+    /// Who creates and owns it: the owner of the source.
+    pub role: String,
+    /// Columns that LIKE makes NOT NULL and that may be NULL in the archive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nullable: Vec<String>,
+    /// What follows `ON table` in the definitions of its indexes.
+    pub indexes: Vec<String>,
+    /// Grants and row security, as the source has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<Change>,
+}
+
+/// An archive table follows its source: columns that came, and types that became wider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtendArchiveTable {
+    /// The table whose rows it holds.
+    pub source: Relation,
+    /// The archive table.
+    pub archive: Relation,
+    /// Its owner.
+    pub role: String,
+    /// Columns that it lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add: Vec<ArchiveColumn>,
+    /// Columns whose type has become wider.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widen: Vec<ArchiveColumn>,
+    /// NOT NULL columns that may be NULL in the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nullable: Vec<String>,
+}
+
+/// A column of an archive table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type as `format_type` prints it, qualified where it is not one of PostgreSQL's own.
+    pub type_name: String,
+    /// Its collation, quoted and qualified, where it is not that of its type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collation: Option<String>,
 }
 
 /// How gently rows are removed.
@@ -146,5 +215,16 @@ impl ArchiveRows {
             }
         };
         format!("{} before {}{condition}{to}, at most {} rows{dependents}", self.column, self.before, self.max_rows)
+    }
+}
+
+impl ExtendArchiveTable {
+    /// What changes, in a few words.
+    pub fn describe(&self) -> String {
+        let column = |verb: &str, column: &ArchiveColumn| format!("{verb} {} {}", column.name, column.type_name);
+        let mut parts: Vec<String> = self.add.iter().map(|added| column("add", added)).collect();
+        parts.extend(self.widen.iter().map(|wider| column("widen", wider)));
+        parts.extend(self.nullable.iter().map(|name| format!("{name} may be NULL")));
+        format!("{}, as in {}", parts.join(", "), self.source.table)
     }
 }

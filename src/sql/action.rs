@@ -2,7 +2,7 @@
 
 use super::quote::ident;
 use super::script::{Script, Step, Transaction};
-use super::{partition, removal};
+use super::{partition, removal, rows};
 use crate::plan::Action;
 
 /// The script of an action.
@@ -24,6 +24,8 @@ pub fn script(action: &Action) -> Script {
             undo: None,
         },
         Action::ExportPartition(export) => removal::export(export),
-        Action::ArchiveRows(rows) => removal::archive(rows),
+        Action::ArchiveRows(rows) => rows::script(rows),
+        Action::CreateArchiveTable(create) => rows::create(create),
+        Action::ExtendArchiveTable(extend) => rows::extend(extend),
     }
 }

@@ -199,7 +199,7 @@ fn parameter(change: &Change) -> Option<String> {
     Some(format!("{} = {}", name.join("."), literal(value)))
 }
 
-fn statements(name: &TableName, change: &Change) -> Vec<String> {
+pub(super) fn statements(name: &TableName, change: &Change) -> Vec<String> {
     let on = table(name);
     match change {
         Change::Tablespace { name } => vec![format!("ALTER TABLE {on} SET TABLESPACE {}", ident(name))],
@@ -249,7 +249,7 @@ fn is_default_of(default: &Relation, parent: &Relation) -> Check {
     Check { query, otherwise: format!("{} is no longer the default partition of {}", default.table, parent.table) }
 }
 
-fn is_free(name: &TableName) -> Check {
+pub(super) fn is_free(name: &TableName) -> Check {
     let query = format!(
         "SELECT NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
          WHERE c.relname OPERATOR(pg_catalog.=) {} AND n.nspname OPERATOR(pg_catalog.=) {})",

@@ -2,7 +2,7 @@
 
 use super::quote::{ident, literal, table};
 use super::script::{Lock, LockMode, Script, Step, Transaction, is_still};
-use crate::plan::removal::{ArchiveRows, ExportPartition};
+use crate::plan::removal::ExportPartition;
 
 /// Name of the CHECK that closes a partition to writes.
 pub const CLOSED: &str = "pgreeve_closed";
@@ -39,11 +39,4 @@ pub fn export(export: &ExportPartition) -> Script {
         ..Transaction::default()
     };
     Script { steps: vec![Step::Transaction(close(export, "<identifier>")), Step::Transaction(copy)], undo: None }
-}
-
-/// What a batch of rows does in the database, as a person would type it.
-pub fn archive(rows: &ArchiveRows) -> Script {
-    let text = format!("DELETE FROM ONLY {} WHERE {} < {}", table(&rows.table.table), ident(&rows.column), literal(&rows.before));
-    let batch = Transaction { role: rows.role.clone(), statements: vec![text], ..Transaction::default() };
-    Script { steps: vec![Step::Transaction(batch)], undo: None }
 }

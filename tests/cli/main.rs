@@ -9,7 +9,6 @@ mod apply;
 mod check;
 mod demo;
 mod generated;
-mod job;
 mod plan;
 mod program;
 mod shop;

@@ -38,6 +38,8 @@ pub fn contained_in(action: &Action) -> Option<Scenario> {
         Action::CreateExtension(_) => EXTENSION,
         // Tasks are cut in their own tests, which begin where a Job begins.
         Action::ExportPartition(_) | Action::ArchiveRows(_) => return None,
+        // One transaction each; what follows on them is cut with the rows that move there.
+        Action::CreateArchiveTable(_) | Action::ExtendArchiveTable(_) => return None,
     })
 }
 
