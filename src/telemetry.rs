@@ -1,5 +1,7 @@
 //! Where do logs go? To stderr, as text for people or as JSON for machines.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// The form of a log line.
@@ -19,7 +21,10 @@ pub enum Format {
 pub fn init(filter: &str, format: Format) -> Result<(), String> {
     let filter =
         EnvFilter::try_new(filter).map_err(|error| format!("log filter {filter:?}: {error}; write a level such as info"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Colours are for terminals: a log that Kubernetes keeps, or quotes, is plain text.
+    let is_terminal = std::io::stderr().is_terminal();
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(is_terminal);
     match format {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),

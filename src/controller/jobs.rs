@@ -10,6 +10,12 @@
 //! }
 //! ```
 //!
+//! and once it knows which tasks it wants at all, `jobs.keep_only(&owner, database, wanted)` removes Jobs of former wishes: a policy that was
+//! corrected need not wait for a Job that cannot start.
+//!
+//! A Job is found again by the task itself, so that a task must stay the same, to the letter, from the pass that begins it to the one that
+//! records its report: a moment in it is that of the run, not of the pass.
+//!
 //! Nothing is remembered that a restart could lose: the Job itself says all. Whatever happens to a Job of ours wakes its owner, and whoever
 //! waits for the database that it leaves.
 
@@ -19,6 +25,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -74,6 +81,8 @@ pub struct Jobs {
     options: Options,
     clock: Clock,
     desks: Arc<Mutex<HashMap<Place, Arc<Desk>>>>,
+    /// Names of the Jobs that the watch has told of, by the UIDs of their owners. A name too many does no harm.
+    known: Arc<Mutex<HashMap<String, HashSet<String>>>>,
 }
 
 /// A namespace and the label of a PostgresDatabase in it.
@@ -91,7 +100,7 @@ struct Desk {
 impl Jobs {
     /// No Job is made before it is asked for.
     pub fn new(client: Client, options: Options, clock: Clock) -> Self {
-        Self { client, options, clock, desks: Arc::default() }
+        Self { client, options, clock, desks: Arc::default(), known: Arc::default() }
     }
 
     /// Has a task done by a Job, or says how far it is.
@@ -110,6 +119,21 @@ impl Jobs {
     /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
     pub async fn forget(&self, owner: &Owner, database: &str, action: &Action) -> Result<(), Blocked> {
         jobs::forget(&self.client, owner, &jobs::name(owner, database, action)).await
+    }
+
+    /// Removes the owner's Jobs that do none of these tasks, running ones too: every task may be broken off. Asks nothing of the API server
+    /// where there are none.
+    ///
+    /// # Errors
+    /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+    pub async fn keep_only(&self, owner: &Owner, database: &str, wanted: &[Action]) -> Result<(), Blocked> {
+        let wanted: HashSet<String> = wanted.iter().map(|action| jobs::name(owner, database, action)).collect();
+        let known = lock(&self.known).get(&owner.uid).cloned().unwrap_or_default();
+        for name in known.difference(&wanted) {
+            jobs::forget(&self.client, owner, name).await?;
+            self.unlearn(&owner.uid, name);
+        }
+        Ok(())
     }
 
     async fn ensure(&self, owner: &Owner, database: &str, action: &Action) -> Result<State, Blocked> {
@@ -161,7 +185,12 @@ impl Jobs {
         let events = watcher(api, config).default_backoff();
         events
             .for_each(async |event| match event {
-                Ok(watcher::Event::Apply(job) | watcher::Event::InitApply(job) | watcher::Event::Delete(job)) => {
+                Ok(watcher::Event::Apply(job) | watcher::Event::InitApply(job)) => {
+                    self.learn(&job);
+                    self.concerned(&job).into_iter().for_each(&wake);
+                }
+                Ok(watcher::Event::Delete(job)) => {
+                    controllers(&job).for_each(|owner| self.unlearn(&owner.uid, &job.name_any()));
                     self.concerned(&job).into_iter().for_each(&wake);
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
@@ -170,11 +199,26 @@ impl Jobs {
             .await;
     }
 
+    fn learn(&self, job: &PartialObjectMeta<Job>) {
+        for owner in controllers(job) {
+            lock(&self.known).entry(owner.uid.clone()).or_default().insert(job.name_any());
+        }
+    }
+
+    fn unlearn(&self, uid: &str, name: &str) {
+        let mut known = lock(&self.known);
+        if let Some(names) = known.get_mut(uid) {
+            names.remove(name);
+            if names.is_empty() {
+                known.remove(uid);
+            }
+        }
+    }
+
     /// The owner, and all who wait for a place on the same database.
     fn concerned(&self, job: &PartialObjectMeta<Job>) -> HashSet<ObjectId> {
         let namespace = job.namespace().unwrap_or_default();
-        let owners = job.owner_references().iter().filter(|owner| owner.controller == Some(true));
-        let mut concerned: HashSet<ObjectId> = owners
+        let mut concerned: HashSet<ObjectId> = controllers(job)
             .map(|owner| ObjectId { kind: owner.kind.clone(), namespace: namespace.clone(), name: owner.name.clone() })
             .collect();
         if let Some(database) = job.labels().get(manifest::DATABASE) {
@@ -184,13 +228,22 @@ impl Jobs {
     }
 
     fn desk(&self, namespace: &str, database: &str) -> Arc<Desk> {
-        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut desks = lock(&self.desks);
         desks.entry((namespace.to_owned(), database.to_owned())).or_default().clone()
     }
 }
 
 impl Desk {
     fn waiting(&self) -> MutexGuard<'_, HashSet<ObjectId>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
+}
+
+/// Whose a Job is.
+fn controllers(job: &PartialObjectMeta<Job>) -> impl Iterator<Item = &OwnerReference> {
+    job.owner_references().iter().filter(|owner| owner.controller == Some(true))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,7 +9,7 @@ use pgreeve::clock::Clock;
 use pgreeve::cluster::jobs::Owner;
 use pgreeve::controller::jobs::{Jobs, Options, Progress};
 use pgreeve::controller::{self, Telltales};
-use pgreeve::plan::action::ObjectId;
+use pgreeve::plan::action::{Action, ObjectId};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -92,6 +92,32 @@ async fn as_many_jobs_of_a_database_begin_as_the_operator_was_told() {
     let all = futures::future::join_all(owners.iter().map(|owner| run(&jobs, owner))).await;
     assert_eq!(all.iter().filter(|message| message.contains("is about to start")).count(), 3, "{all:?}");
     assert_eq!(all.iter().filter(|message| message.contains(" waits: ")).count(), 2, "{all:?}");
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_wants_any_more_goes_even_while_it_runs() {
+    let world = World::new(15).await;
+    let (kubelet, jobs) = (Kubelet::of(&world.client, &world.namespace), jobs(&world.client, 1));
+    let (owner, other) = (owner(&world.namespace, "events"), owner(&world.namespace, "other"));
+    let woken = Woken::by(&jobs, &world.namespace);
+    let former = task(&world.namespace, "events").action;
+    jobs.run(&owner, "db", &former).await;
+    woken.has("events").await;
+    let job = kubelet.job().await;
+    let unplaced = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "no disk"}]});
+    kubelet.pod(&job, "p", unplaced).await;
+    jobs.keep_only(&owner, "db", &[former]).await.unwrap();
+    jobs.keep_only(&other, "db", &[]).await.unwrap();
+    assert_eq!(kubelet.job().await.uid(), job.uid());
+    let corrected: Action = {
+        let mut value = serde_json::to_value(task(&world.namespace, "events").action).unwrap();
+        value["job"]["cpu"] = json!("1");
+        serde_json::from_value(value).unwrap()
+    };
+    assert!(message(jobs.run(&owner, "db", &corrected).await).contains(" waits: "));
+    jobs.keep_only(&owner, "db", std::slice::from_ref(&corrected)).await.unwrap();
+    assert!(message(jobs.run(&owner, "db", &corrected).await).contains("is about to start"));
+    assert_ne!(kubelet.job().await.uid(), job.uid());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use pgreeve::api::Reason;
@@ -299,4 +299,22 @@ async fn no_job_begins_while_others_are_at_work() {
     let state = jobs::ensure(&stage.client, &stage.job(), Some("another is at work"), minutes_after(60)).await.unwrap();
     assert!(message(&state).ends_with("waits: another is at work"), "{state:?}");
     assert!(stage.kubelet.jobs.list(&Default::default()).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_namespace_that_takes_only_restricted_pods_takes_those_of_a_job() {
+    let stage = Stage::new().await;
+    let namespaces: Api<Namespace> = Api::all(stage.client.clone());
+    let strict = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    namespaces.patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(strict)).await.unwrap();
+    let enforced = async || {
+        let lax = json!({"metadata": {"name": "lax"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let refused = stage.kubelet.pods.create(&PostParams::default(), &serde_json::from_value(lax).unwrap()).await.err();
+        stage.kubelet.lose_pods().await;
+        refused.map(|error| assert!(error.to_string().contains("PodSecurity"), "{error}"))
+    };
+    crate::support::eventually("the standard is enforced", crate::world::PATIENCE, enforced).await;
+    stage.ensure().await;
+    let job = stage.kubelet.job().await;
+    stage.kubelet.pod(&job, "p", container("Running", json!({"running": {"startedAt": ENDED}}))).await;
 }

@@ -9,6 +9,7 @@ mod apply;
 mod check;
 mod demo;
 mod generated;
+mod job;
 mod plan;
 mod program;
 mod shop;
