@@ -74,6 +74,7 @@ reasons! {
     ConnectionLost: Waiting, "The connection broke in the middle of a pass.", "It is tried again by itself; look at the server's log if it repeats.";
     JobFailed: Waiting, "A Job failed, or its Pod cannot start.", "Read the message, which quotes the Job or Kubernetes, and `kubectl logs job/NAME`. It is tried again with growing delays; delete the Job to have it tried at once.";
     KubernetesUnavailable: Waiting, "The Kubernetes API refused or did not answer a request.", "It is tried again by itself; check the operator's RBAC if it repeats.";
+    DestinationUnavailable: Waiting, "The object store or volume did not do what was asked of it.", "It is tried again by itself; check that the store runs and can be reached from the Job's Pod.";
     InvalidSpec: Stalled, "The spec asks for something that cannot be done.", "Change the field that the message names.";
     DatabaseNotFound: Stalled, "No PostgresDatabase of that name is in this namespace.", "Create it, or correct spec.databaseRef.name.";
     SecretNotFound: Stalled, "The Secret with the connection does not exist or may not be read.", "Create the Secret, correct its name, or grant the operator get on Secrets in this namespace.";
@@ -93,6 +94,8 @@ reasons! {
     DefaultForbidden: Stalled, "A default partition exists and the policy forbids one.", "Detach the default partition, or set spec.defaultPartition to Keep.";
     TooManyPartitions: Stalled, "The spec asks for more partitions than one policy may create.", "Use a longer interval, a later create.from, or a smaller horizon.";
     IndexMissing: Stalled, "Rows cannot be found without scanning a table: the age column, or a foreign key that refers to the table, has no index.", "Run the CREATE INDEX CONCURRENTLY that the message names.";
+    DestinationInvalid: Stalled, "The object store or volume refuses, or the destination is wrong.", "Correct the destination, its Secret or the bucket's rights, as the message says.";
+    ExportMismatch: Stalled, "What lies in the object store is not what was written.", "Find out who removes or changes objects in the bucket; nothing was removed from the database.";
     Unsupported: Stalled, "The table uses something that cannot be maintained safely.", "See the message.";
 }
 

@@ -78,9 +78,85 @@ pub fn is_closed(task: &ExportPartition, export: &str) -> Check {
     Check { query, otherwise: format!("{} is not closed by export {export}", task.partition.table) }
 }
 
+/// In which form a value is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// As the type's binary form.
+    Native,
+    /// As the text that its output function prints. A cast to text would not do: `char(n)` and `inet` lose something on the way.
+    Printed,
+}
+
+/// A column to select, with what it takes to print it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// Its name.
+    pub name: String,
+    /// In which form.
+    pub source: Source,
+    /// The output function of its base type, quoted.
+    pub output: String,
+    /// The base type, where it is a domain; polymorphic output functions do not take domains.
+    pub base_type: Option<String>,
+}
+
+/// The query whose rows are exported in binary form.
+pub fn select_binary(from: &str, columns: &[Selected]) -> String {
+    let item = |column: &Selected| {
+        let name = ident(&column.name);
+        match (column.source, &column.base_type) {
+            (Source::Native, _) => name,
+            (Source::Printed, None) => format!("pg_catalog.textin({}({name}))", column.output),
+            (Source::Printed, Some(base)) => format!("pg_catalog.textin({}({name}::{base}))", column.output),
+        }
+    };
+    format!("SELECT {} FROM {from}", columns.iter().map(item).collect::<Vec<_>>().join(", "))
+}
+
+/// The query whose rows are exported as CSV.
+pub fn select_plain(from: &str, columns: &[Selected]) -> String {
+    format!("SELECT {} FROM {from}", columns.iter().map(|column| ident(&column.name)).collect::<Vec<_>>().join(", "))
+}
+
+/// Settings under which PostgreSQL prints every value in one way, exactly, wherever it runs. `row_security` makes a query fail that
+/// would otherwise leave rows out without a word.
+pub const PRINTING: &str = "SELECT pg_catalog.set_config('search_path', '', true); SET LOCAL TimeZone = 'UTC'; \
+    SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL extra_float_digits = 1; \
+    SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL xmloption = 'content'; SET LOCAL row_security = off; \
+    SET LOCAL standard_conforming_strings = on; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+    SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'";
+
+/// Begins the transaction in which a partition is read: one snapshot, which changes nothing.
+pub fn begin_reading(role: &str) -> String {
+    format!(
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; {PRINTING}; SET LOCAL lock_timeout = '30s'; SET LOCAL ROLE {}",
+        ident(role)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_column_is_asked_for_as_it_is_or_as_it_is_printed() {
+        let column = |name: &str, source, base: Option<&str>| Selected {
+            name: name.into(),
+            source,
+            output: "pg_catalog.enum_out".into(),
+            base_type: base.map(Into::into),
+        };
+        let columns = [
+            column("a\"b", Source::Native, None),
+            column("c", Source::Printed, None),
+            column("d", Source::Printed, Some("public.mood")),
+        ];
+        assert_eq!(
+            select_binary("t", &columns),
+            "SELECT \"a\"\"b\", pg_catalog.textin(pg_catalog.enum_out(\"c\")), pg_catalog.textin(pg_catalog.enum_out(\"d\"::public.mood)) FROM t"
+        );
+        assert_eq!(select_plain("t", &columns), "SELECT \"a\"\"b\", \"c\", \"d\" FROM t");
+    }
 
     #[test]
     fn a_comment_names_its_export_and_nothing_else_does() {

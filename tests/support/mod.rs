@@ -3,6 +3,7 @@
 //! - [`postgres`] starts PostgreSQL 14 to 18, one server a major and test binary, one database a test.
 //! - [`apiserver`] starts etcd and kube-apiserver, one pair a test binary, one namespace a test.
 //! - [`pooler`] is a PgBouncer, [`ancient`] a server that is too old.
+//! - [`versitygw`] is a real S3 server.
 //! - [`pgproxy`] and [`kubefault`] stand before them, number every side effect, and break what they are told to break.
 //!
 //! A test binary takes this in with `#[path = "../support/mod.rs"] mod support;`. The programs come from `hack/tools.sh`.
@@ -16,6 +17,7 @@ pub mod pgproxy;
 pub mod pooler;
 pub mod postgres;
 pub mod process;
+pub mod versitygw;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

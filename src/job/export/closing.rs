@@ -1,6 +1,7 @@
 //! How is a partition closed to writes, once, whatever run comes first?
 
 use super::super::Access;
+use super::table;
 use crate::api::Reason;
 use crate::pass;
 use crate::plan::action::Blocked;
@@ -32,6 +33,17 @@ pub async fn close(task: &ExportPartition, access: &Access) -> Result<(Session, 
     }
 }
 
+/// Makes sure, after all has been read, that nobody opened the partition meanwhile.
+///
+/// # Errors
+/// [`Reason::Stale`] if somebody did.
+pub async fn is_still_closed(session: &Session, task: &ExportPartition, export: &str) -> Result<(), Blocked> {
+    session.begin_reading().await.map_err(|fault| blocked(task, &fault))?;
+    let answer = holds(session, task, &sql::is_closed(task, export)).await;
+    session.end_reading().await.map_err(|fault| blocked(task, &fault))?;
+    answer
+}
+
 /// Gives the export another identifier, because what lies under this one does not hold; the drop refuses the former one from then on.
 ///
 /// # Errors
@@ -58,6 +70,7 @@ async fn closed_by(session: &Session, task: &ExportPartition) -> Result<Option<S
     for check in [is_still(&task.partition.table, task.partition.oid), sql::is_bound(task)] {
         holds(session, task, &check).await?;
     }
+    table::is_plain(session, &task.partition.table, task.partition.oid).await.map_err(|fault| blocked(task, &fault))??;
     let found = session.client().query_opt(CLOSING, &[&task.partition.oid]).await;
     let found = found.map_err(|error| blocked(task, &error.into()))?;
     session.end_reading().await.map_err(|fault| blocked(task, &fault))?;

@@ -1,0 +1,211 @@
+//! How is a destination opened? From its declaration and the Secret that it names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
+
+use super::uploads::Uploads;
+use super::{Credentials, Place, Store};
+use crate::api::Reason;
+use crate::api::destination::{Azure, Gcs, Pvc, S3, SseMode};
+use crate::api::Destination;
+use crate::plan::action::Blocked;
+
+/// The names under which Secrets hold the two halves of a key for S3, and a session's token.
+const KEY_ID: [&str; 3] = ["AWS_ACCESS_KEY_ID", "accessKeyId", "ACCESS_KEY_ID"];
+const KEY: [&str; 3] = ["AWS_SECRET_ACCESS_KEY", "secretAccessKey", "ACCESS_SECRET_KEY"];
+const TOKEN: [&str; 2] = ["AWS_SESSION_TOKEN", "sessionToken"];
+
+impl Store {
+    /// Opens a destination. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// What the destination or its Secret lacks.
+    pub fn open(destination: &Destination, credentials: &Credentials) -> Result<Self, Blocked> {
+        match destination {
+            Destination { s3: Some(s3), .. } => open_s3(s3, credentials),
+            Destination { gcs: Some(gcs), .. } => open_gcs(gcs, credentials),
+            Destination { azure: Some(azure), .. } => open_azure(azure, credentials),
+            Destination { pvc: Some(pvc), .. } => open_volume(pvc, credentials),
+            _ => Err(invalid("the destination names no store: give s3, gcs, azure or pvc".into())),
+        }
+    }
+}
+
+fn invalid(message: String) -> Blocked {
+    Blocked::new(Reason::DestinationInvalid, message)
+}
+
+/// The first of these keys that the Secret has, without the line break that a file ends in.
+fn value(credentials: &Credentials, keys: &[&str]) -> Result<Option<String>, Blocked> {
+    let Some((key, bytes)) = keys.iter().find_map(|key| Some((key, credentials.secret.get(*key)?))) else { return Ok(None) };
+    let text = std::str::from_utf8(bytes);
+    let text = text.map_err(|_| Blocked::new(Reason::SecretInvalid, format!("key {key} of the destination's Secret is not text")))?;
+    Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+/// A value that must be there.
+fn needed(credentials: &Credentials, secret: &str, keys: &[&str]) -> Result<String, Blocked> {
+    value(credentials, keys)?.ok_or_else(|| {
+        Blocked::new(Reason::SecretInvalid, format!("Secret {secret} of the destination has no key {}; add it", keys.join(" or ")))
+    })
+}
+
+/// Requests have no time limit as a whole, since a part may take long; silence has.
+fn client(credentials: &Credentials, endpoint: Option<&str>) -> Result<ClientOptions, Blocked> {
+    let mut options = ClientOptions::new()
+        .with_timeout_disabled()
+        .with_connect_timeout(Duration::from_secs(10))
+        .with_read_timeout(Duration::from_secs(60))
+        .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
+    if let Some(pem) = &credentials.ca {
+        let certificates = Certificate::from_pem_bundle(pem);
+        let certificates = certificates.map_err(|_| invalid("the destination's certificate authority is not PEM".into()))?;
+        for certificate in certificates {
+            options = options.with_root_certificate(certificate);
+        }
+    }
+    Ok(options)
+}
+
+fn retries(credentials: &Credentials) -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(10), ..BackoffConfig::default() };
+    let max_retries = if credentials.patience.is_zero() { 0 } else { 12 };
+    RetryConfig { backoff, max_retries, retry_timeout: credentials.patience }
+}
+
+fn unusable(what: &str, place: &Place, error: &object_store::Error) -> Blocked {
+    invalid(format!("{what} cannot be used: {}", place.without_secrets(&error.to_string())))
+}
+
+fn open_s3(s3: &S3, credentials: &Credentials) -> Result<Store, Blocked> {
+    let described = match &s3.endpoint {
+        Some(endpoint) => format!("the bucket {} at {endpoint}", s3.bucket),
+        None => format!("the bucket {}", s3.bucket),
+    };
+    let mut place = place(format!("s3://{}", s3.bucket), s3.prefix.as_deref(), described);
+    let options = client(credentials, s3.endpoint.as_deref())?;
+    let has_key = s3.credentials_secret_ref.is_some() || !credentials.secret.is_empty();
+    // Without a key, the cloud gives the Pod one: the environment says how (IRSA, Pod Identity, instance metadata).
+    let builder = if has_key { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
+    let mut builder = builder
+        .with_bucket_name(&s3.bucket)
+        .with_region(s3.region.as_deref().unwrap_or("us-east-1"))
+        .with_client_options(options.clone())
+        .with_retry(retries(credentials))
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_virtual_hosted_style_request(!is_path_style(s3));
+    if let Some(endpoint) = &s3.endpoint {
+        let endpoint = if is_path_style(s3) { endpoint.clone() } else { bucket_url(s3) };
+        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
+    }
+    if has_key {
+        let secret = s3.credentials_secret_ref.as_ref().map_or("of the environment", |secret| &secret.name);
+        let (id, key) = (needed(credentials, secret, &KEY_ID)?, needed(credentials, secret, &KEY)?);
+        place.secrets = vec![id.clone(), key.clone()];
+        builder = builder.with_access_key_id(id).with_secret_access_key(key);
+        if let Some(token) = value(credentials, &TOKEN)? {
+            place.secrets.push(token.clone());
+            builder = builder.with_token(token);
+        }
+    }
+    let built = encrypted(builder, s3)?.build().map_err(|error| unusable("the bucket", &place, &error))?;
+    let uploads = Uploads::of_s3(&built, s3, bucket_url(s3), &options).map_err(|error| unusable("the bucket", &place, &error))?;
+    Ok(Store { uploads: Some(uploads), inner: Arc::new(built), place })
+}
+
+fn is_path_style(s3: &S3) -> bool {
+    s3.path_style.unwrap_or(s3.endpoint.is_some())
+}
+
+/// Where the bucket itself is: `https://endpoint/bucket`, or `https://bucket.endpoint`.
+fn bucket_url(s3: &S3) -> String {
+    let amazon = format!("https://s3.{}.amazonaws.com", s3.region.as_deref().unwrap_or("us-east-1"));
+    let endpoint = s3.endpoint.as_deref().unwrap_or(&amazon);
+    match endpoint.split_once("://") {
+        Some((scheme, host)) if !is_path_style(s3) => format!("{scheme}://{}.{host}", s3.bucket),
+        _ => format!("{endpoint}/{}", s3.bucket),
+    }
+}
+
+fn encrypted(builder: AmazonS3Builder, s3: &S3) -> Result<AmazonS3Builder, Blocked> {
+    let Some(sse) = &s3.sse else { return Ok(builder) };
+    Ok(match (sse.mode, &sse.kms_key_id) {
+        (SseMode::Aes256, _) => builder.with_config(encryption("aws_server_side_encryption")?, "AES256"),
+        (SseMode::Kms, Some(key)) => builder.with_sse_kms_encryption(key),
+        (SseMode::Kms, None) => builder.with_config(encryption("aws_server_side_encryption")?, "aws:kms"),
+    })
+}
+
+fn encryption(key: &str) -> Result<AmazonS3ConfigKey, Blocked> {
+    key.parse().map_err(|error: object_store::Error| invalid(format!("sse: {error}")))
+}
+
+fn place(root: String, prefix: Option<&str>, described: String) -> Place {
+    Place { root, prefix: prefix.unwrap_or_default().to_owned(), described, secrets: vec![] }
+}
+
+fn open_gcs(gcs: &Gcs, credentials: &Credentials) -> Result<Store, Blocked> {
+    let mut place = place(format!("gs://{}", gcs.bucket), gcs.prefix.as_deref(), format!("the bucket {}", gcs.bucket));
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_bucket_name(&gcs.bucket)
+        .with_client_options(client(credentials, gcs.endpoint.as_deref())?)
+        .with_retry(retries(credentials));
+    if let Some(endpoint) = &gcs.endpoint {
+        builder = builder.with_base_url(endpoint);
+    }
+    if let Some(secret) = &gcs.credentials_secret_ref {
+        let key = needed(credentials, &secret.name, &["key.json"])?;
+        place.secrets = vec![key.clone()];
+        builder = builder.with_service_account_key(key);
+    }
+    let built = builder.build().map_err(|error| unusable("the bucket", &place, &error))?;
+    Ok(Store { inner: Arc::new(built), place, uploads: None })
+}
+
+fn open_azure(azure: &Azure, credentials: &Credentials) -> Result<Store, Blocked> {
+    let described = format!("the container {} of {}", azure.container, azure.account);
+    let mut place = place(format!("az://{}/{}", azure.account, azure.container), azure.prefix.as_deref(), described);
+    let mut builder = MicrosoftAzureBuilder::new()
+        .with_account(&azure.account)
+        .with_container_name(&azure.container)
+        .with_client_options(client(credentials, azure.endpoint.as_deref())?)
+        .with_retry(retries(credentials));
+    if let Some(endpoint) = &azure.endpoint {
+        builder = builder.with_endpoint(endpoint.clone()).with_allow_http(endpoint.starts_with("http://"));
+    }
+    if let Some(secret) = &azure.credentials_secret_ref {
+        let token = value(credentials, &["sasToken"])?;
+        if let Some(token) = token {
+            place.secrets = vec![token.clone()];
+            builder = builder.with_config(object_store::azure::AzureConfigKey::SasKey, token);
+        } else {
+            let key = needed(credentials, &secret.name, &["accountKey", "sasToken"])?;
+            place.secrets = vec![key.clone()];
+            builder = builder.with_access_key(key);
+        }
+    }
+    let built = builder.build().map_err(|error| unusable("the container", &place, &error))?;
+    Ok(Store { inner: Arc::new(built), place, uploads: None })
+}
+
+/// A directory: objects are written under another name, flushed to the disk and linked, so that none is ever seen half written.
+fn open_volume(pvc: &Pvc, credentials: &Credentials) -> Result<Store, Blocked> {
+    let directory = credentials.volume.join(pvc.path.as_deref().unwrap_or_default());
+    let described = format!("the volume {}", pvc.claim_name);
+    let unusable = |error: String| invalid(format!("{described} cannot be used at {}: {error}", directory.display()));
+    std::fs::create_dir_all(&directory).map_err(|error| unusable(error.to_string()))?;
+    let built: LocalFileSystem =
+        LocalFileSystem::new_with_prefix(&directory).map_err(|error| unusable(error.to_string()))?.with_fsync(true);
+    let root = match pvc.path.as_deref() {
+        Some(path) => format!("pvc://{}/{path}", pvc.claim_name),
+        None => format!("pvc://{}", pvc.claim_name),
+    };
+    let inner: Arc<dyn ObjectStore> = Arc::new(built);
+    Ok(Store { inner, place: place(root, None, described), uploads: Some(Uploads::Directory(directory)) })
+}

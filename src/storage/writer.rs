@@ -1,0 +1,124 @@
+//! How is an object of unknown length written in constant memory? In parts, two of them in flight.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use object_store::{MultipartUpload, PutPayload, UploadPart};
+
+use super::Store;
+use crate::api::Reason;
+use crate::plan::action::Blocked;
+
+/// Smallest part that S3 takes, except for the last one.
+const PART: usize = 5 << 20;
+
+/// Parts of the smallest size; after these, every thousand doubles it. S3 takes 10,000 parts, which is 680 GiB in all.
+const SMALL_PARTS: usize = 4000;
+
+/// Parts on their way at once.
+const IN_FLIGHT: usize = 2;
+
+/// Size of the part of this number, from zero.
+pub const fn part_size(number: usize) -> usize {
+    if number < SMALL_PARTS { PART } else { PART << ((number - SMALL_PARTS) / 1000 + 1) }
+}
+
+/// An object that is being written. Until [`Upload::finish`] has answered, there is none.
+pub struct Upload {
+    store: Store,
+    key: String,
+    parts: Box<dyn MultipartUpload>,
+    on_their_way: FuturesUnordered<UploadPart>,
+    begun: usize,
+    waiting: Vec<Bytes>,
+    waits: usize,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("key", &self.key).field("parts", &self.begun).finish()
+    }
+}
+
+impl Upload {
+    pub(super) fn new(store: Store, key: String, parts: Box<dyn MultipartUpload>) -> Self {
+        Self { store, key, parts, on_their_way: FuturesUnordered::new(), begun: 0, waiting: vec![], waits: 0 }
+    }
+
+    /// Writes on.
+    ///
+    /// # Errors
+    /// Why a part was not taken. The upload can then only be [given up](Upload::give_up).
+    pub async fn write(&mut self, mut content: Bytes) -> Result<(), Blocked> {
+        while !content.is_empty() {
+            let room = part_size(self.begun) - self.waits;
+            let piece = content.split_to(room.min(content.len()));
+            self.waits += piece.len();
+            self.waiting.push(piece);
+            if self.waits == part_size(self.begun) {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), Blocked> {
+        if self.begun == 10_000 {
+            let message = format!("{} grew beyond the 10,000 parts that a store takes; use a shorter partition interval", self.url());
+            return Err(Blocked::new(Reason::Unsupported, message));
+        }
+        while self.on_their_way.len() >= IN_FLIGHT {
+            self.arrived().await?;
+        }
+        let payload: PutPayload = std::mem::take(&mut self.waiting).into_iter().collect();
+        self.waits = 0;
+        self.begun += 1;
+        self.on_their_way.push(self.parts.put_part(payload));
+        Ok(())
+    }
+
+    async fn arrived(&mut self) -> Result<(), Blocked> {
+        match self.on_their_way.next().await {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(self.store.refused(&self.key, "was not written", &error)),
+        }
+    }
+
+    /// Sends what is left, and makes the object exist.
+    ///
+    /// # Errors
+    /// Why it is not known to exist. It may all the same, where the answer was lost.
+    pub async fn finish(&mut self) -> Result<(), Blocked> {
+        if self.waits > 0 || self.begun == 0 {
+            self.send().await?;
+        }
+        while !self.on_their_way.is_empty() {
+            self.arrived().await?;
+        }
+        let finished = self.parts.complete().await;
+        finished.map(drop).map_err(|error| self.store.refused(&self.key, "was not completed", &error))
+    }
+
+    /// Takes away what was sent, as far as the store can be reached.
+    pub async fn give_up(mut self) {
+        self.on_their_way.clear();
+        // Whoever exports next ends what could not be ended here.
+        drop(self.parts.abort().await);
+    }
+
+    fn url(&self) -> String {
+        self.store.url(&self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_parts_hold_more_than_any_partition() {
+        let total: u64 = (0..10_000).map(|number| part_size(number) as u64).sum();
+        assert!(total > 600 << 30, "{total}");
+        assert_eq!((part_size(0), part_size(3999), part_size(4000), part_size(5000)), (PART, PART, PART * 2, PART * 4));
+    }
+}

@@ -1,0 +1,8 @@
+//! Do partitions get into object stores whole, whatever breaks, and back again?
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod export;
+mod world;
