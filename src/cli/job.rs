@@ -174,6 +174,7 @@ fn access(task: &Task, secrets: &Path, volume: PathBuf) -> Result<Access, Blocke
         secret: files(&secrets.join(mounts::STORE))?,
         ca: files(&secrets.join(mounts::STORE_CA))?.into_values().next(),
         volume,
+        ..Credentials::default()
     };
     Ok(Access { target, budget: target::budget(&task.limits)?, storage })
 }

@@ -11,9 +11,9 @@ use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, Retry
 
 use super::uploads::Uploads;
 use super::{Credentials, Place, Store};
+use crate::api::Destination;
 use crate::api::Reason;
 use crate::api::destination::{Azure, Gcs, Pvc, S3, SseMode};
-use crate::api::Destination;
 use crate::plan::action::Blocked;
 
 /// The names under which Secrets hold the two halves of a key for S3, and a session's token.
@@ -45,14 +45,18 @@ fn invalid(message: String) -> Blocked {
 fn value(credentials: &Credentials, keys: &[&str]) -> Result<Option<String>, Blocked> {
     let Some((key, bytes)) = keys.iter().find_map(|key| Some((key, credentials.secret.get(*key)?))) else { return Ok(None) };
     let text = std::str::from_utf8(bytes);
-    let text = text.map_err(|_| Blocked::new(Reason::SecretInvalid, format!("key {key} of the destination's Secret is not text")))?;
+    let text =
+        text.map_err(|_| Blocked::new(Reason::SecretInvalid, format!("key {key} of the destination's Secret is not text")))?;
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
 /// A value that must be there.
 fn needed(credentials: &Credentials, secret: &str, keys: &[&str]) -> Result<String, Blocked> {
     value(credentials, keys)?.ok_or_else(|| {
-        Blocked::new(Reason::SecretInvalid, format!("Secret {secret} of the destination has no key {}; add it", keys.join(" or ")))
+        Blocked::new(
+            Reason::SecretInvalid,
+            format!("Secret {secret} of the destination has no key {}; add it", keys.join(" or ")),
+        )
     })
 }
 

@@ -32,7 +32,9 @@ fn judge(place: &Place, error: &Error, words: &str) -> (Reason, String) {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             (Reason::DestinationInvalid, format!("Allow reading, writing, listing and deleting in {}", place.described))
         }
-        Error::NotFound { .. } => (Reason::ExportMismatch, "It was removed from outside; look at the bucket's lifecycle rules".into()),
+        Error::NotFound { .. } => {
+            (Reason::ExportMismatch, "It was removed from outside; look at the bucket's lifecycle rules".into())
+        }
         Error::NotSupported { .. } | Error::NotImplemented { .. } | Error::InvalidPath { .. } => {
             (Reason::DestinationInvalid, "The store must offer multipart uploads and conditional writes (If-None-Match)".into())
         }

@@ -64,7 +64,8 @@ impl Upload {
 
     async fn send(&mut self) -> Result<(), Blocked> {
         if self.begun == 10_000 {
-            let message = format!("{} grew beyond the 10,000 parts that a store takes; use a shorter partition interval", self.url());
+            let message =
+                format!("{} grew beyond the 10,000 parts that a store takes; use a shorter partition interval", self.url());
             return Err(Blocked::new(Reason::Unsupported, message));
         }
         while self.on_their_way.len() >= IN_FLIGHT {

@@ -11,7 +11,8 @@ const FORMATS: [(ExportFormat, ExportCompression); 3] = [
     (ExportFormat::Csv, ExportCompression::Gzip),
 ];
 
-const ROWS: &str = "insert into events select date '2025-01-01' + i % 365, i, case when i % 7 > 0 then 'text ' || i || E'\\n\"x\", y' end
+const ROWS: &str =
+    "insert into events select date '2025-01-01' + i % 365, i, case when i % 7 > 0 then 'text ' || i || E'\\n\"x\", y' end
     from generate_series(1, 20000) i";
 
 #[tokio::test(flavor = "multi_thread")]

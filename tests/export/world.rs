@@ -123,9 +123,11 @@ impl World {
     }
 
     pub async fn run(&self, task: &ExportPartition) -> Result<Export, Blocked> {
-        let report = run(&Task::ExportPartition(task.clone()), &self.access()).await?;
-        let Report::Exported(export) = report;
-        Ok(export)
+        let report = run(&Task::ExportPartition(Box::new(task.clone())), &self.access()).await?;
+        match report {
+            Report::Exported(export) => Ok(export),
+            Report::RowsMoved(_) => panic!("{report:?} of an export"),
+        }
     }
 
     /// The manifest of an export.

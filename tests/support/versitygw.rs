@@ -67,8 +67,7 @@ impl S3 {
         let root = self.home.join(bucket);
         let mut found = vec![];
         walk(&root, &mut found);
-        let mut keys: Vec<String> =
-            found.iter().map(|path| path.strip_prefix(&root).unwrap().display().to_string()).collect();
+        let mut keys: Vec<String> = found.iter().map(|path| path.strip_prefix(&root).unwrap().display().to_string()).collect();
         keys.sort();
         keys
     }

@@ -126,7 +126,13 @@ async fn attempt(task: &ExportPartition, session: &Arc<Session>, store: &Store, 
 }
 
 /// The object is what was written, and the partition is closed by this export as it was before.
-async fn still_good(task: &ExportPartition, session: &Session, store: &Store, directory: &str, manifest: &Manifest) -> Result<(), Blocked> {
+async fn still_good(
+    task: &ExportPartition,
+    session: &Session,
+    store: &Store,
+    directory: &str,
+    manifest: &Manifest,
+) -> Result<(), Blocked> {
     verify::verify(store, directory, manifest).await?;
     closing::is_still_closed(session, task, &manifest.export).await
 }

@@ -8,14 +8,15 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::column::Column;
+use super::csv;
 use super::manifest::Data;
 use super::parquet::{self, Columns, Footer};
 use super::rows::Batch;
 use super::write::{WORKERS, hex, work};
-use super::csv;
-use crate::api::retention_policy::ExportFormat;
+use crate::api::retention_policy::{ExportCompression, ExportFormat};
 use crate::plan::action::Blocked;
 use crate::storage::{Store, mismatch};
 
@@ -28,41 +29,71 @@ pub enum Piece {
     Records(Batch),
 }
 
-/// Reads an object to its end and compares its size and digest with what the manifest says. Each piece goes through `digest` on a
-/// worker, and what that answers to `take`, in order.
+/// An object that is being read: what `digest` made of each piece, in order.
+pub struct Reading<T> {
+    url: String,
+    sha256: String,
+    answers: BoxStream<'static, Result<T, String>>,
+    hashing: JoinHandle<Result<String, Blocked>>,
+}
+
+impl<T> std::fmt::Debug for Reading<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("url", &self.url).finish()
+    }
+}
+
+/// Begins to read an object; each piece goes through `digest` on a worker.
 ///
 /// # Errors
-/// What the store said, that the object is not what was written, or what `take` refused.
-pub async fn read<T: Send + 'static>(
+/// What the store said, or that the object has another size than the manifest says.
+pub async fn open<T: Send + 'static>(
     store: &Store,
     key: &str,
     data: &Data,
     columns: &Arc<[Column]>,
-    digest: impl Fn(Piece) -> Result<T, String> + Send + Sync + Clone + 'static,
-    take: impl AsyncFnMut(T) -> Result<(), Blocked>,
-) -> Result<(), Blocked> {
+    digest: fn(Piece) -> Result<T, String>,
+) -> Result<Reading<T>, Blocked> {
     let url = store.url(key);
     let size = store.size(key).await?.ok_or_else(|| mismatch(&url, "it is gone; look at the bucket's lifecycle rules"))?;
     if i64::try_from(size) != Ok(data.bytes) {
         return Err(mismatch(&url, &format!("it has {size} bytes, and {} were written", data.bytes)));
     }
+    let footer = match data.format {
+        ExportFormat::Parquet => Some(footer(store, key, &url, size).await?),
+        ExportFormat::Csv => None,
+    };
     let (into, hashed) = mpsc::channel(2);
-    let stream = store.stream(key).await?;
-    let hashing = tokio::spawn(hash(stream, into));
-    let taken = match data.format {
-        ExportFormat::Parquet => {
-            let footer = footer(store, key, &url, size).await?;
-            row_groups(&url, footer, hashed, columns, digest, take).await
+    let hashing = tokio::spawn(hash(store.stream(key).await?, into));
+    let answers = match footer {
+        Some(footer) => row_groups(footer, hashed, Arc::clone(columns), digest),
+        None => records(data.compression, hashed, digest),
+    };
+    Ok(Reading { url, sha256: data.sha256.clone(), answers, hashing })
+}
+
+impl<T: Send + 'static> Reading<T> {
+    /// What was made of the next piece; none after the last one, and then all of the object has been found to be as it was written.
+    ///
+    /// # Errors
+    /// What the store said, or how the object differs from what was written.
+    pub async fn next(&mut self) -> Result<Option<T>, Blocked> {
+        let refused = match self.answers.try_next().await {
+            Ok(Some(answer)) => return Ok(Some(answer)),
+            Ok(None) => None,
+            Err(error) => Some(mismatch(&self.url, &error)),
+        };
+        // Nobody listens any more, so that hashing comes to its end.
+        self.answers = stream::empty().boxed();
+        let found = (&mut self.hashing).await.map_err(|error| mismatch(&self.url, &error.to_string()))?;
+        // What the store said about a stream that broke off tells more than the decoder does.
+        let found = found?;
+        if found != self.sha256 {
+            let what = format!("its SHA-256 is {found}, and that of what was written {}", self.sha256);
+            return Err(mismatch(&self.url, &what));
         }
-        ExportFormat::Csv => records(&url, data, hashed, digest, take).await,
-    };
-    let sha256 = hashing.await.map_err(|error| mismatch(&url, &error.to_string()))?;
-    // What the store said about a stream that broke off tells more than the decoder does.
-    let sha256 = match (sha256, taken) {
-        (Err(blocked), _) | (_, Err(blocked)) => return Err(blocked),
-        (Ok(sha256), Ok(())) => sha256,
-    };
-    if sha256 == data.sha256 { Ok(()) } else { Err(mismatch(&url, &format!("its SHA-256 is {sha256}, and that of what was written {}", data.sha256))) }
+        refused.map_or(Ok(None), Err)
+    }
 }
 
 /// Passes on what comes, and answers its SHA-256.
@@ -83,16 +114,14 @@ async fn footer(store: &Store, key: &str, url: &str, size: u64) -> Result<Footer
     parquet::footer(&footer).map_err(|error| mismatch(url, &error))
 }
 
-async fn row_groups<T: Send + 'static>(
-    url: &str,
+fn row_groups<T: Send + 'static>(
     footer: Footer,
     hashed: mpsc::Receiver<Bytes>,
-    columns: &Arc<[Column]>,
-    digest: impl Fn(Piece) -> Result<T, String> + Send + Sync + Clone + 'static,
-    mut take: impl AsyncFnMut(T) -> Result<(), Blocked>,
-) -> Result<(), Blocked> {
+    columns: Arc<[Column]>,
+    digest: fn(Piece) -> Result<T, String>,
+) -> BoxStream<'static, Result<T, String>> {
     let source = Source { hashed, waiting: BytesMut::new(), at: 0 };
-    let groups = stream::try_unfold((source, footer, 0), async |(mut source, footer, number)| {
+    let groups = stream::try_unfold((source, footer, 0), |(mut source, footer, number)| async move {
         if number == footer.row_groups() {
             return Ok::<_, String>(None);
         }
@@ -101,15 +130,11 @@ async fn row_groups<T: Send + 'static>(
         let skip = usize::try_from(range.start + bytes.len() as u64 - range.end).unwrap_or(0);
         Ok(Some((footer.row_group(number, range.start, bytes.slice(skip..)), (source, footer, number + 1))))
     });
-    let decoded = groups.map(|group| {
-        let (digest, columns) = (digest.clone(), Arc::clone(columns));
+    let decoded = groups.map(move |group| {
+        let columns = Arc::clone(&columns);
         work(move || digest(Piece::Columns(Columns::decode(&group?, &columns)?)))
     });
-    let mut decoded = std::pin::pin!(decoded.buffered(WORKERS));
-    while let Some(answer) = decoded.try_next().await.map_err(|error| mismatch(url, &error))? {
-        take(answer).await?;
-    }
-    Ok(())
+    decoded.buffered(WORKERS).boxed()
 }
 
 /// A stream from which pieces are cut at known places.
@@ -132,32 +157,26 @@ impl Source {
     }
 }
 
-async fn records<T: Send + 'static>(
-    url: &str,
-    data: &Data,
+fn records<T: Send + 'static>(
+    compression: ExportCompression,
     hashed: mpsc::Receiver<Bytes>,
-    digest: impl Fn(Piece) -> Result<T, String> + Send + Sync + Clone + 'static,
-    mut take: impl AsyncFnMut(T) -> Result<(), Blocked>,
-) -> Result<(), Blocked> {
-    let compression = data.compression;
-    let (into, mut decoded) = mpsc::channel::<Batch>(1);
-    let decoding = tokio::task::spawn_blocking(move || {
+    digest: fn(Piece) -> Result<T, String>,
+) -> BoxStream<'static, Result<T, String>> {
+    let (into, decoded) = mpsc::channel::<Result<Batch, String>>(1);
+    tokio::task::spawn_blocking(move || {
         let source = Blocking { hashed, waiting: Bytes::new() };
-        csv::decode(source, compression, |batch| into.blocking_send(batch).map_err(io::Error::other))
+        // The header, which comes first, says nothing that the manifest does not.
+        let mut is_header = true;
+        let sent = csv::decode(source, compression, |batch| match std::mem::take(&mut is_header) {
+            true => Ok(()),
+            false => into.blocking_send(Ok(batch)).map_err(io::Error::other),
+        });
+        // Where nobody listens any more, nobody wants to know.
+        drop(sent.map_err(|error| into.blocking_send(Err(error.to_string()))));
     });
-    // The header says nothing that the manifest does not.
-    drop(decoded.recv().await);
     let batches = stream::unfold(decoded, |mut decoded| async move { decoded.recv().await.map(|batch| (batch, decoded)) });
-    let answers = batches.map(|batch| {
-        let digest = digest.clone();
-        work(move || digest(Piece::Records(batch)))
-    });
-    let mut answers = std::pin::pin!(answers.buffered(WORKERS));
-    while let Some(answer) = answers.try_next().await.map_err(|error| mismatch(url, &error))? {
-        take(answer).await?;
-    }
-    let decoded = decoding.await.map_err(|error| mismatch(url, &error.to_string()))?;
-    decoded.map_err(|error| mismatch(url, &error.to_string()))
+    let answers = batches.map(move |batch| work(move || digest(Piece::Records(batch?))));
+    answers.buffered(WORKERS).boxed()
 }
 
 /// A stream as a reader, on a thread that may wait.

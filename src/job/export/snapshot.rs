@@ -30,7 +30,12 @@ pub async fn export(task: &ExportPartition, session: &Arc<Session>, store: &Stor
     Ok(manifest)
 }
 
-async fn in_transaction(task: &ExportPartition, session: &Arc<Session>, store: &Store, export: &str) -> Result<Manifest, Blocked> {
+async fn in_transaction(
+    task: &ExportPartition,
+    session: &Arc<Session>,
+    store: &Store,
+    export: &str,
+) -> Result<Manifest, Blocked> {
     let fault = |fault: Fault| blocked(task, &fault);
     let begin = begin_reading(&task.role);
     session.client().batch_execute(&begin).await.map_err(|error| fault(error.into()))?;
@@ -51,7 +56,15 @@ async fn in_transaction(task: &ExportPartition, session: &Arc<Session>, store: &
     Ok(manifest_of(task, export, source, table, query, name, written))
 }
 
-fn manifest_of(task: &ExportPartition, export: &str, source: Source, table: Table, query: String, name: String, written: Written) -> Manifest {
+fn manifest_of(
+    task: &ExportPartition,
+    export: &str,
+    source: Source,
+    table: Table,
+    query: String,
+    name: String,
+    written: Written,
+) -> Manifest {
     Manifest {
         version: VERSION,
         writer: concat!("pgreeve ", env!("CARGO_PKG_VERSION")).into(),

@@ -55,7 +55,9 @@ fn column(row: &Row) -> (Column, Selected) {
         type_name: row.get(1),
         not_null: row.get(2),
         collation: row.get(3),
-        generated: expression.filter(|_| !generated.is_empty()).map(|expression| Generated { expression, stored: generated == "s" }),
+        generated: expression
+            .filter(|_| !generated.is_empty())
+            .map(|expression| Generated { expression, stored: generated == "s" }),
         identity: match row.get::<_, String>(6).as_str() {
             "a" => Some("ALWAYS".into()),
             "d" => Some("BY DEFAULT".into()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::checksum::Content;
 use super::column::Column;
 use super::manifest::Manifest;
-use super::read::{Piece, read};
+use super::read::{self, Piece};
 use crate::api::Reason;
 use crate::plan::action::Blocked;
 use crate::plan::removal::ExportPartition;
@@ -19,11 +19,10 @@ pub async fn verify(store: &Store, directory: &str, manifest: &Manifest) -> Resu
     let key = format!("{directory}/{}", manifest.data.name);
     let columns: Arc<[Column]> = manifest.columns.clone().into();
     let mut found = Content::default();
-    let take = async |part: Content| {
+    let mut reading = read::open(store, &key, &manifest.data, &columns, content).await?;
+    while let Some(part) = reading.next().await? {
         found.merge(part);
-        Ok(())
-    };
-    read(store, &key, &manifest.data, &columns, content, take).await?;
+    }
     if found.rows != manifest.rows || found.checksum != manifest.checksum {
         let what = format!(
             "it holds {} rows of checksum {}, and {} of {} were written",

@@ -38,7 +38,14 @@ pub struct Written {
 ///
 /// # Errors
 /// What the database, the encoder or the store said.
-pub async fn write(task: &ExportPartition, session: &Arc<Session>, table: &Table, select: String, store: &Store, key: &str) -> Result<Written, Blocked> {
+pub async fn write(
+    task: &ExportPartition,
+    session: &Arc<Session>,
+    table: &Table,
+    select: String,
+    store: &Store,
+    key: &str,
+) -> Result<Written, Blocked> {
     let mut object = Object { upload: store.upload(key).await?, sha256: Sha256::new(), bytes: 0 };
     let written = match fill(task, session, table, select, &mut object).await {
         Ok(content) => object.upload.finish().await.map(|()| content),
@@ -68,11 +75,18 @@ impl Object {
     }
 }
 
-async fn fill(task: &ExportPartition, session: &Arc<Session>, table: &Table, select: String, object: &mut Object) -> Result<Content, Blocked> {
+async fn fill(
+    task: &ExportPartition,
+    session: &Arc<Session>,
+    table: &Table,
+    select: String,
+    object: &mut Object,
+) -> Result<Content, Blocked> {
     let form = form(task.format);
     let (into, batches) = mpsc::channel(1);
     let reading = tokio::spawn(rows::copy(Arc::clone(session), select, form, into));
-    let batches = stream::unfold(batches, |mut batches| async move { batches.recv().await.map(|batch| (batch, batches)) }).boxed();
+    let batches =
+        stream::unfold(batches, |mut batches| async move { batches.recv().await.map(|batch| (batch, batches)) }).boxed();
     let written = match task.format {
         ExportFormat::Parquet => parquet(task, table, batches, object).await,
         ExportFormat::Csv => records(task, table, batches, object).await,
@@ -92,7 +106,12 @@ pub const fn form(format: ExportFormat) -> Form {
     }
 }
 
-async fn parquet(task: &ExportPartition, table: &Table, batches: BoxStream<'static, Batch>, object: &mut Object) -> Result<Content, Blocked> {
+async fn parquet(
+    task: &ExportPartition,
+    table: &Table,
+    batches: BoxStream<'static, Batch>,
+    object: &mut Object,
+) -> Result<Content, Blocked> {
     let encoder = Encoder::new(&table.columns, table.is_utf8).map_err(|error| broken(task, &error))?;
     let refused = |error: ::parquet::errors::ParquetError| broken(task, &error.to_string());
     let mut file = FileWriter::new(&encoder).map_err(refused)?;
@@ -111,7 +130,12 @@ async fn parquet(task: &ExportPartition, table: &Table, batches: BoxStream<'stat
     Ok(content)
 }
 
-async fn records(task: &ExportPartition, table: &Table, batches: BoxStream<'static, Batch>, object: &mut Object) -> Result<Content, Blocked> {
+async fn records(
+    task: &ExportPartition,
+    table: &Table,
+    batches: BoxStream<'static, Batch>,
+    object: &mut Object,
+) -> Result<Content, Blocked> {
     let compression = task.compression;
     let header = csv::header(table.columns.iter().map(|column| column.name.as_str()));
     object.write(csv::compress(&header, compression).map_err(|error| broken(task, &error.to_string()))?).await?;

@@ -78,7 +78,11 @@ impl Columns {
     ///
     /// # Errors
     /// Where a column has fewer values than rows.
-    pub fn rows(mut self, mut take: impl FnMut(usize, Encoding, Value<'_>), mut end: impl FnMut()) -> std::result::Result<(), String> {
+    pub fn rows(
+        mut self,
+        mut take: impl FnMut(usize, Encoding, Value<'_>),
+        mut end: impl FnMut(),
+    ) -> std::result::Result<(), String> {
         for row in 0..self.rows {
             for (number, column) in self.columns.iter_mut().enumerate() {
                 let encoding = column.encoding;
@@ -179,7 +183,9 @@ fn read(encoding: Encoding, reader: ColumnReader, rows: usize) -> Result<Read> {
         ColumnReader::Int64ColumnReader(reader) => all(reader, rows).map(|(levels, values)| (levels, Values::Int64(values)))?,
         ColumnReader::FloatColumnReader(reader) => all(reader, rows).map(|(levels, values)| (levels, Values::Float(values)))?,
         ColumnReader::DoubleColumnReader(reader) => all(reader, rows).map(|(levels, values)| (levels, Values::Double(values)))?,
-        ColumnReader::ByteArrayColumnReader(reader) => all(reader, rows).map(|(levels, values)| (levels, Values::Bytes(values)))?,
+        ColumnReader::ByteArrayColumnReader(reader) => {
+            all(reader, rows).map(|(levels, values)| (levels, Values::Bytes(values)))?
+        }
         ColumnReader::FixedLenByteArrayColumnReader(reader) => {
             all(reader, rows).map(|(levels, values)| (levels, Values::Fixed(values)))?
         }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use parquet::basic::{Compression, Encoding as Coding, Type as Physical, ZstdLevel};
 use parquet::column::writer::{ColumnCloseResult, get_column_writer, get_typed_column_writer};
 use parquet::data_type::{
-    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray, FixedLenByteArrayType, FloatType, Int32Type, Int64Type,
+    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray, FixedLenByteArrayType, FloatType, Int32Type,
+    Int64Type,
 };
 use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
@@ -135,7 +136,9 @@ impl<'a> Values<'a> {
         self,
         convert: impl Fn([u8; N]) -> std::result::Result<T, &'static str>,
     ) -> std::result::Result<Vec<T>, &'static str> {
-        self.present().map(|range| convert(self.bytes[range].try_into().map_err(|_| "a value of an unexpected length")?)).collect()
+        self.present()
+            .map(|range| convert(self.bytes[range].try_into().map_err(|_| "a value of an unexpected length")?))
+            .collect()
     }
 
     fn slices(self) -> impl Iterator<Item = ByteArray> + 'a {
@@ -150,13 +153,19 @@ impl<'a> Values<'a> {
     }
 }
 
-fn encode_column(column: &Column, descriptor: ColumnDescPtr, values: Values<'_>) -> std::result::Result<(Bytes, ColumnCloseResult), Refusal> {
+fn encode_column(
+    column: &Column,
+    descriptor: ColumnDescPtr,
+    values: Values<'_>,
+) -> std::result::Result<(Bytes, ColumnCloseResult), Refusal> {
     let refuse = |what: &str| format!("column {} holds {what}", column.name);
     let sink = Sink { properties: properties(descriptor.physical_type(), values.repeat()), descriptor, levels: values.levels() };
     let same = |number: i64| Ok(number);
     let written = match column.encoding {
         Encoding::Boolean => sink.write::<BoolType>(&values.read(|[byte]| Ok(byte != 0)).map_err(refuse)?),
-        Encoding::Int16 => sink.write::<Int32Type>(&values.read(|bytes| Ok(i32::from(i16::from_be_bytes(bytes)))).map_err(refuse)?),
+        Encoding::Int16 => {
+            sink.write::<Int32Type>(&values.read(|bytes| Ok(i32::from(i16::from_be_bytes(bytes)))).map_err(refuse)?)
+        }
         Encoding::Int32 => sink.write::<Int32Type>(&values.read(|bytes| Ok(i32::from_be_bytes(bytes))).map_err(refuse)?),
         Encoding::Date => sink.write::<Int32Type>(&values.read(|bytes| date(i32::from_be_bytes(bytes))).map_err(refuse)?),
         Encoding::Int64 | Encoding::Time => {

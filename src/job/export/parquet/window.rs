@@ -23,7 +23,8 @@ pub struct Footer {
 /// Where it is no Parquet file.
 pub fn footer_length(tail: &[u8], size: u64) -> std::result::Result<u64, String> {
     let refused = || "it does not end as a Parquet file does".to_owned();
-    let length = tail.strip_suffix(b"PAR1").and_then(|length| length.try_into().ok()).map(u32::from_le_bytes).ok_or_else(refused)?;
+    let length =
+        tail.strip_suffix(b"PAR1").and_then(|length| length.try_into().ok()).map(u32::from_le_bytes).ok_or_else(refused)?;
     let length = u64::from(length) + 8;
     if length + 4 <= size { Ok(length) } else { Err(refused()) }
 }
@@ -49,10 +50,17 @@ impl Footer {
     /// # Errors
     /// Where the footer contradicts itself.
     pub fn range(&self, number: usize) -> std::result::Result<Range<u64>, String> {
-        let ends = |number: usize| self.metadata.row_group(number).columns().iter().map(|column| {
-            let (start, length) = column.byte_range();
-            start + length
-        }).max();
+        let ends = |number: usize| {
+            self.metadata
+                .row_group(number)
+                .columns()
+                .iter()
+                .map(|column| {
+                    let (start, length) = column.byte_range();
+                    start + length
+                })
+                .max()
+        };
         let start = if number == 0 { Some(4) } else { ends(number - 1) };
         match (start, ends(number)) {
             (Some(start), Some(end)) if start <= end => Ok(start..end),
