@@ -20,6 +20,7 @@ mod output;
 mod plan;
 mod policies;
 mod reference;
+mod restore;
 mod source;
 mod terminal;
 pub mod validate;
@@ -63,6 +64,7 @@ enum Command {
     Apply(apply::Apply),
     Adopt(adopt::Adopt),
     Check(check::Check),
+    Restore(restore::Restore),
     Explain(explain::Explain),
     Demo(demo::Demo),
     Crds(crds::Crds),
@@ -154,6 +156,7 @@ impl Command {
             Self::Plan(plan) => block_on(plan.run(globals)),
             Self::Apply(apply) => block_on(apply.run(globals)),
             Self::Adopt(adopt) => block_on(adopt.run(globals)),
+            Self::Restore(restore) => block_on(restore.run(globals)),
             Self::Explain(explain) => explain.run(globals),
             Self::Check(check) => block_on(check.run(globals)),
             Self::Demo(demo) => block_on(demo.run(globals)),

@@ -5,6 +5,7 @@
 
 use super::quote::{ident, literal, table};
 use super::script::{Check, Lock, LockMode, Script, Step, Transaction, is_still};
+use crate::api::TableName;
 use crate::plan::removal::ExportPartition;
 
 /// Name of the constraint that closes a partition.
@@ -116,6 +117,22 @@ pub fn select_binary(from: &str, columns: &[Selected]) -> String {
 /// The query whose rows are exported as CSV.
 pub fn select_plain(from: &str, columns: &[Selected]) -> String {
     format!("SELECT {} FROM {from}", columns.iter().map(|column| ident(&column.name)).collect::<Vec<_>>().join(", "))
+}
+
+/// Creates a table of these columns, each as it is defined.
+pub fn create(name: &TableName, columns: &[String]) -> String {
+    format!("CREATE TABLE {} ({})", table(name), columns.join(", "))
+}
+
+/// Takes rows in, with these columns, as text or as CSV.
+pub fn copy_in(name: &TableName, columns: &[&str], is_csv: bool) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| ident(column)).collect();
+    format!("COPY {} ({}) FROM STDIN (FORMAT {})", table(name), columns.join(", "), if is_csv { "csv" } else { "text" })
+}
+
+/// Of a query, the rows that its own transaction has put there.
+pub fn ours(select: &str) -> String {
+    format!("{select} WHERE xmin OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id()::pg_catalog.xid")
 }
 
 /// Settings under which PostgreSQL prints every value in one way, exactly, wherever it runs. `row_security` makes a query fail that

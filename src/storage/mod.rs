@@ -113,7 +113,7 @@ impl Store {
         let read = async { self.inner.get(&self.path(key)).await?.bytes().await };
         match read.await {
             Ok(content) => Ok(Some(content)),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) if refuse::is_absent(&error) => Ok(None),
             Err(error) => Err(self.refused(key, "could not be read", &error)),
         }
     }
@@ -125,7 +125,7 @@ impl Store {
     pub async fn size(&self, key: &str) -> Result<Option<u64>, Blocked> {
         match self.inner.head(&self.path(key)).await {
             Ok(meta) => Ok(Some(meta.size)),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) if refuse::is_absent(&error) => Ok(None),
             Err(error) => Err(self.refused(key, "could not be read", &error)),
         }
     }
@@ -168,7 +168,8 @@ impl Store {
     /// Why it may still be there.
     pub async fn delete(&self, key: &str) -> Result<(), Blocked> {
         match self.inner.delete(&self.path(key)).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if refuse::is_absent(&error) => Ok(()),
             Err(error) => Err(self.refused(key, "was not removed", &error)),
         }
     }

@@ -1,5 +1,6 @@
 //! How is a destination opened? From its declaration and the Secret that it names.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,15 @@ impl Store {
             Destination { pvc: Some(pvc), .. } => open_volume(pvc, credentials),
             _ => Err(invalid("the destination names no store: give s3, gcs, azure or pvc".into())),
         }
+    }
+
+    /// Opens a directory of this machine.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn open_directory(directory: &Path) -> Result<Self, Blocked> {
+        let described = format!("the directory {}", directory.display());
+        open_directory(directory, place(directory.display().to_string(), None, described))
     }
 }
 
@@ -94,7 +104,7 @@ fn open_s3(s3: &S3, credentials: &Credentials) -> Result<Store, Blocked> {
     };
     let mut place = place(format!("s3://{}", s3.bucket), s3.prefix.as_deref(), described);
     let options = client(credentials, s3.endpoint.as_deref())?;
-    let has_key = s3.credentials_secret_ref.is_some() || !credentials.secret.is_empty();
+    let has_key = s3.credentials_secret_ref.is_some() || value(credentials, &KEY_ID)?.is_some();
     // Without a key, the cloud gives the Pod one: the environment says how (IRSA, Pod Identity, instance metadata).
     let builder = if has_key { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
     let mut builder = builder
@@ -163,8 +173,9 @@ fn open_gcs(gcs: &Gcs, credentials: &Credentials) -> Result<Store, Blocked> {
     if let Some(endpoint) = &gcs.endpoint {
         builder = builder.with_base_url(endpoint);
     }
-    if let Some(secret) = &gcs.credentials_secret_ref {
-        let key = needed(credentials, &secret.name, &["key.json"])?;
+    if gcs.credentials_secret_ref.is_some() || credentials.secret.contains_key("key.json") {
+        let secret = gcs.credentials_secret_ref.as_ref().map_or("of the environment", |secret| &secret.name);
+        let key = needed(credentials, secret, &["key.json"])?;
         place.secrets = vec![key.clone()];
         builder = builder.with_service_account_key(key);
     }
@@ -183,13 +194,15 @@ fn open_azure(azure: &Azure, credentials: &Credentials) -> Result<Store, Blocked
     if let Some(endpoint) = &azure.endpoint {
         builder = builder.with_endpoint(endpoint.clone()).with_allow_http(endpoint.starts_with("http://"));
     }
-    if let Some(secret) = &azure.credentials_secret_ref {
+    let has_key = value(credentials, &["sasToken", "accountKey"])?.is_some();
+    if azure.credentials_secret_ref.is_some() || has_key {
+        let secret = azure.credentials_secret_ref.as_ref().map_or("of the environment", |secret| &secret.name);
         let token = value(credentials, &["sasToken"])?;
         if let Some(token) = token {
             place.secrets = vec![token.clone()];
             builder = builder.with_config(object_store::azure::AzureConfigKey::SasKey, token);
         } else {
-            let key = needed(credentials, &secret.name, &["accountKey", "sasToken"])?;
+            let key = needed(credentials, secret, &["accountKey", "sasToken"])?;
             place.secrets = vec![key.clone()];
             builder = builder.with_access_key(key);
         }
@@ -198,18 +211,23 @@ fn open_azure(azure: &Azure, credentials: &Credentials) -> Result<Store, Blocked
     Ok(Store { inner: Arc::new(built), place, uploads: None })
 }
 
-/// A directory: objects are written under another name, flushed to the disk and linked, so that none is ever seen half written.
 fn open_volume(pvc: &Pvc, credentials: &Credentials) -> Result<Store, Blocked> {
     let directory = credentials.volume.join(pvc.path.as_deref().unwrap_or_default());
-    let described = format!("the volume {}", pvc.claim_name);
-    let unusable = |error: String| invalid(format!("{described} cannot be used at {}: {error}", directory.display()));
-    std::fs::create_dir_all(&directory).map_err(|error| unusable(error.to_string()))?;
-    let built: LocalFileSystem =
-        LocalFileSystem::new_with_prefix(&directory).map_err(|error| unusable(error.to_string()))?.with_fsync(true);
     let root = match pvc.path.as_deref() {
         Some(path) => format!("pvc://{}/{path}", pvc.claim_name),
         None => format!("pvc://{}", pvc.claim_name),
     };
-    let inner: Arc<dyn ObjectStore> = Arc::new(built);
-    Ok(Store { inner, place: place(root, None, described), uploads: Some(Uploads::Directory(directory)) })
+    let place = place(root, None, format!("the volume {}", pvc.claim_name));
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| invalid(format!("{} cannot be used at {}: {error}", place.described, directory.display())))?;
+    open_directory(&directory, place)
+}
+
+/// Objects are written under another name, flushed to the disk and linked, so that none is ever seen half written.
+fn open_directory(directory: &Path, place: Place) -> Result<Store, Blocked> {
+    let built = LocalFileSystem::new_with_prefix(directory)
+        .map_err(|error| invalid(format!("{} cannot be used at {}: {error}", place.described, directory.display())))?;
+    let uploads = Some(Uploads::Directory(directory.to_owned()));
+    let inner: Arc<dyn ObjectStore> = Arc::new(built.with_fsync(true));
+    Ok(Store { inner, place, uploads })
 }

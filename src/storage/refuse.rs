@@ -18,14 +18,24 @@ pub fn mismatch(url: &str, what: &str) -> Blocked {
 
 /// The refusal that an error amounts to.
 pub fn blocked(place: &Place, url: &str, doing: &str, error: &Error) -> Blocked {
-    let words = place.without_secrets(&words(error));
+    let words = words(error);
     let (reason, remedy) = judge(place, error, &words);
-    Blocked::new(reason, format!("{url} {doing}: {words}. {remedy}."))
+    Blocked::new(reason, format!("{url} {doing}: {}. {remedy}.", place.without_secrets(&brief(&words))))
+}
+
+/// How stores say that the bucket itself is not there.
+const NO_BUCKET: [&str; 5] =
+    ["NoSuchBucket", "bucket does not exist", "ContainerNotFound", "BareRedirect", "redirect without LOCATION"];
+
+/// Whether an object is not there, in a bucket that is.
+pub fn is_absent(error: &Error) -> bool {
+    let words = words(error);
+    matches!(error, Error::NotFound { .. }) && !NO_BUCKET.iter().any(|said| words.contains(said))
 }
 
 fn judge(place: &Place, error: &Error, words: &str) -> (Reason, String) {
     let says = |any: &[&str]| any.iter().any(|word| words.contains(word));
-    if says(&["NoSuchBucket", "bucket does not exist", "ContainerNotFound", "BareRedirect", "redirect without LOCATION"]) {
+    if says(&NO_BUCKET) {
         return (Reason::DestinationInvalid, format!("Create {} or correct the destination", place.described));
     }
     match error {
@@ -56,9 +66,37 @@ fn words(error: &Error) -> String {
         }
         cause = inner.source();
     }
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(WORDS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.trim_end_matches('.').to_owned(),
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The store's own words: the code and the message of its answer where it gave one, what was wrong with the connection otherwise.
+fn brief(words: &str) -> String {
+    let within = |tag: &str| {
+        let (_, rest) = words.split_once(&format!("<{tag}>"))?;
+        rest.split_once(&format!("</{tag}>")).map(|(value, _)| value.to_owned())
+    };
+    let text = match (within("Code"), within("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code,
+        _ => words.rsplit_once(" - ").map_or(words, |(_, rest)| rest).to_owned(),
+    };
+    let text = text.trim_end_matches('.');
+    text.char_indices().nth(WORDS).map_or(text.to_owned(), |(end, _)| format!("{}…", &text[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_answer_its_code_and_message_are_told() {
+        let answer = "Generic S3 error: Error performing GET http://h/b/k in 1ms - Server returned non-2xx status code: 403 Forbidden: \
+            <Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>";
+        assert_eq!(brief(answer), "AccessDenied: Access Denied");
+        assert_eq!(
+            brief("Generic S3 error: Error performing GET http://h/b/k in 1ms - connection refused"),
+            "connection refused"
+        );
+        assert_eq!(brief(&"ä".repeat(500)).chars().count(), WORDS + 1);
     }
 }

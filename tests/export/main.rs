@@ -5,4 +5,6 @@
 mod support;
 
 mod export;
+mod restore;
+mod types;
 mod world;

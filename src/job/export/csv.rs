@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 
 use super::checksum::Content;
 use super::rows::Batch;
-use crate::api::retention_policy::ExportCompression;
+use crate::api::retention_policy::{ExportCompression, ExportFormat};
 
 /// The level that compresses 19 % better than gzip's usual one, and several times as fast.
 const ZSTD_LEVEL: i32 = 3;
@@ -33,6 +33,11 @@ pub fn encode(batch: &Batch, compression: ExportCompression) -> io::Result<(Byte
     let mut content = Content::default();
     batch.rows().for_each(|record| content.add(record.strip_suffix(b"\n").unwrap_or(record)));
     Ok((compress(&batch.bytes, compression)?, content))
+}
+
+/// What of a row is summed up: a record without the line break that ends it.
+pub fn without_break(row: &[u8], format: ExportFormat) -> &[u8] {
+    if format == ExportFormat::Csv { row.strip_suffix(b"\n").unwrap_or(row) } else { row }
 }
 
 /// Compresses a piece that stands by itself.
@@ -127,6 +132,18 @@ impl Splitter {
     }
 }
 
+/// A record as its fields, with their quotes.
+pub fn fields(record: &[u8]) -> Vec<&[u8]> {
+    let record = record.strip_suffix(b"\n").unwrap_or(record);
+    let mut is_quoted = false;
+    record
+        .split(|byte| {
+            is_quoted ^= *byte == b'"';
+            *byte == b',' && !is_quoted
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,5 +176,11 @@ mod tests {
     /// Whether a cut happens to fall between two frames, after a whole record.
     fn is_whole(packed: &[u8], compression: ExportCompression) -> bool {
         compress(&TEXT[..13], compression).unwrap() == packed
+    }
+
+    #[test]
+    fn the_fields_of_a_record_keep_their_quotes() {
+        assert_eq!(fields(b"1,\"a,b\",,\"\"\"\"\n"), [&b"1"[..], b"\"a,b\"", b"", b"\"\"\"\""]);
+        assert_eq!(fields(b"\n"), [&b""[..]]);
     }
 }

@@ -16,9 +16,11 @@ mod csv;
 pub mod manifest;
 mod parquet;
 mod read;
+pub mod restore;
 mod rows;
 mod snapshot;
 mod table;
+mod text;
 mod verify;
 mod write;
 

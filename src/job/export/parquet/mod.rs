@@ -6,7 +6,7 @@ mod file;
 mod schema;
 mod window;
 
-pub use decode::Columns;
+pub use decode::{Columns, Value};
 pub use encode::{Encoded, Encoder};
 pub use file::FileWriter;
 pub use window::{Footer, footer, footer_length};

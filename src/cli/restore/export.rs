@@ -1,0 +1,77 @@
+//! `pgreeve restore export`: an exported partition becomes rows again.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::super::database::DatabaseArgs;
+use super::super::exit::{Exit, Failure};
+use super::super::{Globals, output};
+use super::location::Location;
+use crate::api::{Reason, TableName};
+use crate::job::export::restore::restore;
+use crate::plan::action::Blocked;
+
+/// Loads an exported partition into a table, and commits only if count and checksum are those of the export
+///
+/// Credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN;
+/// GOOGLE_APPLICATION_CREDENTIALS (a file); AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN.
+#[derive(Args, Debug)]
+pub struct Export {
+    #[command(flatten)]
+    location: Location,
+    /// The table, as schema.name; public where no schema is given
+    #[arg(long, value_name = "TABLE", value_parser = table)]
+    table: TableName,
+    /// Creates the table first, with the columns of the export
+    #[arg(long)]
+    create: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+fn table(text: &str) -> Result<TableName, String> {
+    let (schema, name) = text.split_once('.').unwrap_or(("public", text));
+    if schema.is_empty() || name.is_empty() || name.contains('.') {
+        return Err("write schema.name, without quotes".into());
+    }
+    Ok(TableName { schema: schema.into(), name: name.into() })
+}
+
+impl Export {
+    /// Runs the command.
+    pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
+        let (store, key) = self.location.open().map_err(failure)?;
+        let (session, _) = self.database.connect(globals).await?;
+        let restored = restore(&store, &key, &Arc::new(session), &self.table, self.create).await.map_err(failure)?;
+        output::write(&format!("{}: {} rows, checksum {}, as exported\n", restored.table, restored.rows, restored.checksum))?;
+        Ok(Exit::Ok)
+    }
+}
+
+fn failure(blocked: Blocked) -> Failure {
+    let exit = match blocked.reason {
+        Reason::ExportMismatch => Exit::Blocked,
+        Reason::Unreachable
+        | Reason::Starting
+        | Reason::TooManyConnections
+        | Reason::ConnectionLost
+        | Reason::MissingPrivilege
+        | Reason::DestinationUnavailable => Exit::Connection,
+        _ => Exit::Error,
+    };
+    Failure::new(exit, blocked.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_named_with_or_without_its_schema() {
+        let name = |schema: &str, name: &str| Ok(TableName { schema: schema.into(), name: name.into() });
+        assert_eq!(table("a.b"), name("a", "b"));
+        assert_eq!(table("b"), name("public", "b"));
+        assert!(table("a.b.c").is_err() && table(".b").is_err() && table("a.").is_err());
+    }
+}
