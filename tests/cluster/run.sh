@@ -144,6 +144,64 @@ check_cluster() {
     check "the operator may not list Secrets" may_not_list_secrets
 }
 
+# --- a Job -----------------------------------------------------------------------------------------------------------------
+
+# A partition of a thousand rows, and a volume on the node that a Pod without any privilege can write to.
+prepare_job() {
+    local node
+    node=$(kubectl get nodes -o 'jsonpath={.items[0].metadata.name}')
+    mkdir -p "$PGREEVE_DEMO_DIR/exports"
+    sql "SET ROLE chat_owner; DROP TABLE IF EXISTS job_proof;
+         CREATE TABLE job_proof (at timestamptz NOT NULL, text text) PARTITION BY RANGE (at);
+         CREATE TABLE job_proof_2025 PARTITION OF job_proof FOR VALUES FROM ('2025-01-01 00:00:00+00') TO ('2026-01-01 00:00:00+00');
+         INSERT INTO job_proof SELECT timestamptz '2025-06-01 00:00:00+00' + n * interval '1 s', 'row ' || n FROM generate_series(1, 1000) AS n" &&
+        k apply -f - <<VOLUME
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: exports}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: by-hand
+  local: {path: "$PGREEVE_DEMO_DIR/exports"}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: ["$node"]}]}]}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: exports, namespace: demo}
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: by-hand
+  volumeName: exports
+  resources: {requests: {storage: 1Gi}}
+VOLUME
+}
+
+oid() { sql "SELECT '$1'::regclass::oid"; }
+
+job_runs() {
+    (
+        cd "$top" || exit
+        export PGREEVE_PARENT PGREEVE_PARTITION PGREEVE_ROLE=chat_owner
+        PGREEVE_PARENT=$(oid job_proof) PGREEVE_PARTITION=$(oid job_proof_2025)
+        cargo test --quiet --locked --test cluster -- --ignored
+    )
+}
+
+partition_is_closed() { ! sql "INSERT INTO job_proof VALUES ('2025-07-01', 'too late')"; }
+
+may_not() { same no kubectl auth can-i "$@" -n demo --as=system:serviceaccount:pgreeve-demo:pgreeve-demo; }
+
+check_job() {
+    check "a partition and a volume are made for a Job" prepare_job
+    check "a Job exports the partition, and its report comes back through its Pod" job_runs
+    check "the partition takes no more rows" partition_is_closed
+    check "the operator may not change a Job" may_not patch jobs
+    check "the operator may not make a Pod" may_not create pods
+    check "the operator may not read logs" may_not get pods/log
+}
+
 # --- the end ---------------------------------------------------------------------------------------------------------------
 
 nothing_is_left() {
@@ -162,6 +220,7 @@ fi
 check_demo
 check_database
 check_cluster
+check_job
 [[ ${1:-} == --keep ]] || check_removal
 rm -rf "$out"
 printf '%s passed, %s failed\n' "$passed" "$failed"
