@@ -96,18 +96,12 @@ pub async fn ensure(client: &Client, wanted: &Job, busy: Option<&str>, now: Time
             None => return Ok(running(&found, &pods)),
             Some(failed) => failed,
         },
-        Some(End::Succeeded(Some(report))) => return Ok(State::Succeeded { report }),
-        Some(End::Succeeded(None)) => {
-            return match busy {
-                Some(busy) => waits(busy),
-                None => renew(&jobs, wanted, &found, attempt(&found), "has lost its report and runs again").await,
-            };
-        }
+        Some(End::Succeeded(report)) => return Ok(State::Succeeded { report }),
         Some(End::Failed(failed)) => failed,
     };
     let retry = retry_at(failed.at, attempt(&found));
     if retry <= now && busy.is_none() {
-        return renew(&jobs, wanted, &found, attempt(&found).saturating_add(1), "is tried again").await;
+        return renew(&jobs, wanted, &found).await;
     }
     let Failure { reason, message, .. } = failed;
     let message = format!("Job {name} {message}; it is tried again at {retry:.0}, or at once when it is deleted");
@@ -128,6 +122,19 @@ pub async fn forget(client: &Client, owner: &Owner, name: &str) -> Result<(), Bl
     }
 }
 
+/// Removes a Job that has failed, so that it is tried again at the next look and not when its time comes.
+///
+/// # Errors
+/// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+pub async fn hurry(client: &Client, owner: &Owner, name: &str) -> Result<(), Blocked> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &owner.namespace);
+    let found = jobs.get_opt(name).await.map_err(|error| unavailable(&format!("Job {name}"), &error))?;
+    match found.filter(|job| finished(job).is_some_and(|condition| condition.type_ == "Failed")) {
+        Some(failed) if is_ours(Some(&owner.uid), &failed).is_ok() => delete(&jobs, &failed).await,
+        _ => Ok(()),
+    }
+}
+
 /// Names of the Jobs that are at work on a PostgresDatabase, whoever wants them.
 ///
 /// # Errors
@@ -142,8 +149,7 @@ pub async fn at_work(client: &Client, namespace: &str, database: &str) -> Result
 
 /// How a Job ended.
 enum End {
-    /// With its report, unless that is lost.
-    Succeeded(Option<Value>),
+    Succeeded(Value),
     Failed(Failure),
 }
 
@@ -173,11 +179,11 @@ async fn create(jobs: &Api<Job>, wanted: &Job, what: &str) -> Result<State, Bloc
 }
 
 /// The same Job from its beginning. Between the two requests there is none: whoever comes then makes it, as its first try.
-async fn renew(jobs: &Api<Job>, wanted: &Job, found: &Job, attempt: u32, what: &str) -> Result<State, Blocked> {
+async fn renew(jobs: &Api<Job>, wanted: &Job, found: &Job) -> Result<State, Blocked> {
     delete(jobs, found).await?;
     let mut wanted = wanted.clone();
-    wanted.annotations_mut().insert(ATTEMPT.to_owned(), attempt.to_string());
-    create(jobs, &wanted, what).await
+    wanted.annotations_mut().insert(ATTEMPT.to_owned(), attempt(found).saturating_add(1).to_string());
+    create(jobs, &wanted, "is tried again").await
 }
 
 /// Deletes this very Job, not a namesake that was made meanwhile. Its Pods follow.
@@ -224,10 +230,14 @@ fn finished(job: &Job) -> Option<&JobCondition> {
 
 fn end(job: &Job, pods: &Sight) -> Option<End> {
     let condition = finished(job)?;
-    if condition.type_ == "Complete" {
-        return Some(End::Succeeded(pods.report.clone()));
-    }
     let at = condition.last_transition_time.as_ref().map_or_else(|| made(job), |time| time.0);
+    if condition.type_ == "Complete" {
+        let lost = || {
+            let message = "has done its task, but its report is lost with its Pod, so that it must say it again".to_owned();
+            End::Failed(Failure { reason: Reason::JobFailed, message, at })
+        };
+        return Some(pods.report.clone().map_or_else(lost, End::Succeeded));
+    }
     let of_kubernetes = condition.message.as_deref().or(condition.reason.as_deref()).unwrap_or("no reason was given");
     let (reason, said) = match (condition.reason.as_deref(), &pods.failure) {
         (Some("DeadlineExceeded"), _) => {

@@ -121,6 +121,14 @@ impl Jobs {
         jobs::forget(&self.client, owner, &jobs::name(owner, database, action)).await
     }
 
+    /// Has a task whose Job has failed tried again at the next [`Jobs::run`], not when its time comes: for a pass that a person has asked for.
+    ///
+    /// # Errors
+    /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+    pub async fn hurry(&self, owner: &Owner, database: &str, action: &Action) -> Result<(), Blocked> {
+        jobs::hurry(&self.client, owner, &jobs::name(owner, database, action)).await
+    }
+
     /// Removes the owner's Jobs that do none of these tasks, running ones too: every task may be broken off. Asks nothing of the API server
     /// where there are none.
     ///

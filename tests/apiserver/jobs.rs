@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::kubelet::{Kubelet, container};
 use crate::support::apiserver::apiserver;
-use crate::support::kubefault::{KubeFaults, WriteFault};
+use crate::support::kubefault::{KubeFaults, ReadFault, WriteFault};
 
 /// When the Jobs of these tests end; see [`Kubelet`].
 const ENDED: &str = "2026-11-21T09:00:00Z";
@@ -157,18 +157,22 @@ async fn a_job_that_was_forgotten_unheard_is_forgotten_again() {
 }
 
 #[tokio::test]
-async fn a_lost_report_makes_the_task_run_again() {
+async fn a_lost_report_makes_the_task_run_again_and_a_pod_that_keeps_vanishing_not_without_end() {
     let stage = Stage::new().await;
     stage.ensure().await;
     let first = stage.kubelet.job().await;
     stage.kubelet.succeed(&first, r#"{"rows":3}"#).await;
     stage.kubelet.lose_pods().await;
-    assert!(message(&stage.ensure().await).contains("has lost its report and runs again"));
+    assert!(message(&stage.ensure().await).contains("its report is lost"));
+    assert!(message(&stage.ensure_at(minutes_after(1)).await).contains("is tried again"));
     let second = stage.kubelet.job().await;
     assert_ne!(first.uid(), second.uid());
     // A Pod of the former Job that comes to light is not taken for one of this.
     stage.kubelet.pod(&first, "late", container("Succeeded", json!({"terminated": {"exitCode": 0, "message": "{}"}}))).await;
     assert!(message(&stage.ensure().await).contains("has no Pod yet"));
+    stage.kubelet.succeed(&second, "no JSON").await;
+    let State::Failed { retry, .. } = stage.ensure().await else { panic!() };
+    assert_eq!(retry, minutes_after(2));
 }
 
 #[tokio::test]
@@ -226,6 +230,54 @@ async fn a_failed_job_says_why_and_is_tried_again_later_and_later() {
         stage.kubelet.lose_pods().await;
         expected = (expected * 2).min(60);
     }
+}
+
+#[tokio::test]
+async fn a_person_who_asks_need_not_wait_for_the_next_try() {
+    let stage = Stage::new().await;
+    let (name, hurry) =
+        (stage.job().name_any(), async |name: &str| jobs::hurry(&stage.client, &stage.owner, name).await.unwrap());
+    hurry(&name).await;
+    stage.ensure().await;
+    let job = stage.kubelet.job().await;
+    hurry(&name).await;
+    assert_eq!(stage.kubelet.job().await.uid(), job.uid(), "one that runs is not disturbed");
+    stage.kubelet.fail(&job, r#"{"reason":"MissingPrivilege","message":"GRANT it"}"#, "PodFailurePolicy").await;
+    hurry(&name).await;
+    assert!(message(&stage.ensure().await).contains("is about to start"));
+    assert_ne!(stage.kubelet.job().await.uid(), job.uid());
+}
+
+#[tokio::test]
+async fn without_an_answer_nothing_is_made_and_nothing_is_believed() {
+    for fault in [ReadFault::Refused(500), ReadFault::Refused(403), ReadFault::Cut] {
+        let stage = Stage::new().await;
+        let faults = KubeFaults::default();
+        let client = faults.client(&apiserver().admin_config().await);
+        faults.plan_reads(fault, 1_000);
+        let refused = jobs::ensure(&client, &stage.job(), None, minutes_after(0)).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::KubernetesUnavailable, "{fault:?}");
+        assert_eq!(faults.count(), 0, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_the_past_does_not_show_is_not_made_twice() {
+    let stage = Stage::new().await;
+    let faults = KubeFaults::default();
+    let client = faults.client(&apiserver().admin_config().await);
+    jobs::ensure(&client, &stage.job(), None, minutes_after(0)).await.unwrap();
+    let job = stage.kubelet.job().await;
+    stage.kubelet.succeed(&job, r#"{"rows":3}"#).await;
+    jobs::forget(&client, &stage.owner, &job.name_any()).await.unwrap();
+    jobs::ensure(&client, &stage.job(), None, minutes_after(0)).await.unwrap();
+    let second = stage.kubelet.job().await;
+    // The same answer as before the second one was made: the first, which has succeeded.
+    faults.plan_reads(ReadFault::Stale, 2);
+    for _ in 0..3 {
+        jobs::ensure(&client, &stage.job(), None, minutes_after(0)).await.unwrap();
+    }
+    assert_eq!(stage.kubelet.job().await.uid(), second.uid());
 }
 
 #[tokio::test]
