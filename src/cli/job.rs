@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -17,9 +19,11 @@ use crate::api::Reason;
 use crate::api::condition::shorten;
 use crate::api::reason::Class;
 use crate::cluster::jobs::mounts;
-use crate::job::{self, Access};
+use crate::job::{self, Access, archive};
+use crate::pass;
 use crate::plan::action::{Action, Blocked};
 use crate::plan::task::{self, Task};
+use crate::postgres::Session;
 use crate::storage::Credentials;
 use crate::target;
 
@@ -28,6 +32,12 @@ const VARIABLE: &str = "PGREEVE_TASK";
 
 /// Longest report, in bytes: more of it Kubernetes cuts off (core/v1 Container.terminationMessagePath).
 const LIMIT: usize = 4096;
+
+/// How long a task may take to end early: Kubernetes kills a Pod 30 s after it told it to stop.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// How often the log says how a task is coming along.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Does one task of the operator, in the Pod of a Job
 ///
@@ -56,7 +66,7 @@ impl Job {
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         let report = self.report.clone();
-        let outcome = guarded(self.work(), stop).await;
+        let outcome = guarded(self.work(stop)).await;
         let exit = exit(&outcome);
         let text = text(&outcome);
         match &outcome {
@@ -67,12 +77,50 @@ impl Job {
         Ok(exit)
     }
 
-    async fn work(self) -> Result<job::Report, Blocked> {
+    async fn work(self, stop: CancellationToken) -> Result<job::Report, Blocked> {
         let task = read_task(self.task.as_deref())?;
         let access = access(&task, &self.secrets, self.volume)?;
-        let payload = payload(task)?;
-        job::run(&payload, &access).await
+        let work = work(payload(task)?, access, stop.clone());
+        tokio::select! {
+            outcome = work => outcome,
+            () = overdue(stop) => Err(told_to_stop()),
+        }
     }
+}
+
+/// The task itself. What knows how to end early does so and reports what it has done; of anything else the sessions close, and the server
+/// rolls back.
+async fn work(payload: job::Task, access: Access, stop: CancellationToken) -> Result<job::Report, Blocked> {
+    match payload {
+        job::Task::ArchiveRows(rows) => {
+            let opened = Session::open(&access.target).await;
+            let session = opened.map_err(|fault| pass::blocked(&access.target.to_string(), &fault))?;
+            let watch = archive::Watch { stop, progress: Some(listener()) };
+            archive::carry_out(&rows, &session, &watch).await.map(job::Report::RowsMoved)
+        }
+        payload => stop.run_until_cancelled(job::run(&payload, &access)).await.unwrap_or_else(|| Err(told_to_stop())),
+    }
+}
+
+/// Writes to the log how a run is coming along, now and then.
+fn listener() -> archive::Listener {
+    let last = Mutex::new(Instant::now());
+    Arc::new(move |progress| {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= TOLD_EVERY {
+            *last = Instant::now();
+            tracing::info!(?progress, "under way");
+        }
+    })
+}
+
+async fn overdue(stop: CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(GRACE).await;
+}
+
+fn told_to_stop() -> Blocked {
+    Blocked::new(Reason::JobFailed, "it was told to stop (SIGTERM); what it has done stays, and the next try goes on")
 }
 
 fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
@@ -88,21 +136,11 @@ fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The outcome of work that may panic, and that ends where it is when it is told to: its sessions close, and the server rolls back.
-async fn guarded<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Blocked>> + Send + 'static,
-    stop: CancellationToken,
-) -> Result<T, Blocked> {
-    let work = tokio::spawn(async move { stop.run_until_cancelled(work).await });
-    match work.await {
-        Ok(Some(outcome)) => outcome,
-        Ok(None) => Err(Blocked::new(
-            Reason::JobFailed,
-            "it was told to stop (SIGTERM); what it has done stays, and the next try goes on",
-        )),
-        // Its words may quote anything, so they stay in the log.
-        Err(_) => Err(Blocked::new(Reason::JobFailed, "it panicked, which is a bug in pgreeve; its log says where")),
-    }
+/// The outcome of work that may panic.
+async fn guarded<T: Send + 'static>(work: impl Future<Output = Result<T, Blocked>> + Send + 'static) -> Result<T, Blocked> {
+    // What a panic says may quote anything, so it stays in the log.
+    let panicked = || Blocked::new(Reason::JobFailed, "it panicked, which is a bug in pgreeve; its log says where");
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(panicked()))
 }
 
 /// How the program ends: whether the Job's next Pod is worth a try.

@@ -61,7 +61,8 @@ pub struct ArchiveRows {
     pub condition: Option<String>,
     /// Columns of the primary key, or of another unique index whose columns are NOT NULL.
     pub key: Vec<String>,
-    /// Whether rows move or are deleted.
+    /// Whether rows move or are deleted. In JSON `action` is the name of the whole.
+    #[serde(rename = "rowAction")]
     pub action: RowAction,
     /// The archive table, where they move.
     #[serde(default, skip_serializing_if = "Option::is_none")]

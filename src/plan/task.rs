@@ -64,3 +64,59 @@ pub fn digest(owner_uid: &str, database: &str, action: &Action) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn task(action: Value) -> Value {
+        json!({
+            "version": VERSION,
+            "object": {"kind": "RetentionPolicy", "namespace": "shop", "name": "events"},
+            "database": "orders",
+            "connection": {"secretRef": {"name": "orders-app"}, "keys": {}, "tls": {"mode": "VerifyFull"}},
+            "limits": {"connections": 4, "lockTimeout": "2s", "statementTimeout": "10m"},
+            "action": action,
+        })
+    }
+
+    fn survives(action: Value) {
+        let wanted = task(action);
+        let task: Task = serde_json::from_value(wanted.clone()).unwrap();
+        assert!(task.settings().is_some(), "{wanted}");
+        let text = serde_json::to_string(&task).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), wanted);
+        assert_eq!(serde_json::from_str::<Task>(&text).unwrap(), task);
+    }
+
+    #[test]
+    fn an_export_reads_as_it_was_written() {
+        survives(json!({
+            "action": "exportPartition",
+            "parent": {"oid": 1, "schema": "public", "name": "events"},
+            "partition": {"oid": 2, "schema": "public", "name": "events_y2025m01"},
+            "bound": "FOR VALUES FROM ('2025-01-01') TO ('2025-02-01')",
+            "role": "owner",
+            "destination": {"s3": {"bucket": "archive"}},
+            "format": "Parquet", "compression": "Zstd",
+            "job": {"activeDeadline": "2h"},
+        }));
+    }
+
+    #[test]
+    fn an_archival_reads_as_it_was_written() {
+        survives(json!({
+            "action": "archiveRows",
+            "table": {"oid": 1, "schema": "public", "name": "sessions"},
+            "role": "owner",
+            "column": "at", "typeName": "timestamp with time zone", "encoding": "Native", "before": "2026-01-01 00:00:00+00",
+            "key": ["id"],
+            "rowAction": "Archive", "archive": {"schema": "public", "name": "sessions_archive"},
+            "pace": {"rows": 100, "maxLoad": 50, "pauseMs": 100, "maxReplicationLagMs": 60000, "maxDeadTuplePercent": 20},
+            "maxRows": 1_000_000, "vacuum": "Suggest",
+            "job": {"activeDeadline": "2h"},
+        }));
+    }
+}

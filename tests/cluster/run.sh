@@ -146,57 +146,32 @@ check_cluster() {
 
 # --- a Job -----------------------------------------------------------------------------------------------------------------
 
-# A partition of a thousand rows, and a volume on the node that a Pod without any privilege can write to.
+# A table of which a thousand rows are old, and an archive for them.
 prepare_job() {
-    local node
-    node=$(kubectl get nodes -o 'jsonpath={.items[0].metadata.name}')
-    mkdir -p "$PGREEVE_DEMO_DIR/exports"
-    sql "SET ROLE chat_owner; DROP TABLE IF EXISTS job_proof;
-         CREATE TABLE job_proof (at timestamptz NOT NULL, text text) PARTITION BY RANGE (at);
-         CREATE TABLE job_proof_2025 PARTITION OF job_proof FOR VALUES FROM ('2025-01-01 00:00:00+00') TO ('2026-01-01 00:00:00+00');
-         INSERT INTO job_proof SELECT timestamptz '2025-06-01 00:00:00+00' + n * interval '1 s', 'row ' || n FROM generate_series(1, 1000) AS n" &&
-        k apply -f - <<VOLUME
-apiVersion: v1
-kind: PersistentVolume
-metadata: {name: exports}
-spec:
-  capacity: {storage: 1Gi}
-  accessModes: [ReadWriteOnce]
-  persistentVolumeReclaimPolicy: Retain
-  storageClassName: by-hand
-  local: {path: "$PGREEVE_DEMO_DIR/exports"}
-  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: ["$node"]}]}]}}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: exports, namespace: demo}
-spec:
-  accessModes: [ReadWriteOnce]
-  storageClassName: by-hand
-  volumeName: exports
-  resources: {requests: {storage: 1Gi}}
-VOLUME
+    sql "SET ROLE chat_owner; DROP TABLE IF EXISTS sessions, sessions_archive;
+         CREATE TABLE sessions (id bigint PRIMARY KEY, at timestamptz NOT NULL, text text);
+         CREATE INDEX ON sessions (at);
+         CREATE TABLE sessions_archive (LIKE sessions, archived_at timestamptz NOT NULL DEFAULT now());
+         INSERT INTO sessions SELECT n, timestamptz '2025-06-01 00:00:00+00' + n * interval '1 s', 'old ' || n FROM generate_series(1, 1000) AS n;
+         INSERT INTO sessions SELECT n, timestamptz '2026-06-01 00:00:00+00' + n * interval '1 s', 'new ' || n FROM generate_series(1001, 1100) AS n"
 }
-
-oid() { sql "SELECT '$1'::regclass::oid"; }
 
 job_runs() {
     (
         cd "$top" || exit
-        export PGREEVE_PARENT PGREEVE_PARTITION PGREEVE_ROLE=chat_owner
-        PGREEVE_PARENT=$(oid job_proof) PGREEVE_PARTITION=$(oid job_proof_2025)
+        export PGREEVE_TABLE PGREEVE_ROLE=chat_owner
+        PGREEVE_TABLE=$(sql "SELECT 'sessions'::regclass::oid")
         cargo test --quiet --locked --test cluster -- --ignored
     )
 }
 
-partition_is_closed() { ! sql "INSERT INTO job_proof VALUES ('2025-07-01', 'too late')"; }
-
 may_not() { same no kubectl auth can-i "$@" -n demo --as=system:serviceaccount:pgreeve-demo:pgreeve-demo; }
 
 check_job() {
-    check "a partition and a volume are made for a Job" prepare_job
-    check "a Job exports the partition, and its report comes back through its Pod" job_runs
-    check "the partition takes no more rows" partition_is_closed
+    check "a table with old rows is made for a Job" prepare_job
+    check "a Job archives them, and its report comes back through its Pod" job_runs
+    check "the archive has every old row once" same 1000 sql "SELECT count(DISTINCT id) FROM sessions_archive WHERE at < '2026-01-01'"
+    check "the table has every new row" same 100 rows sessions
     check "the operator may not change a Job" may_not patch jobs
     check "the operator may not make a Pod" may_not create pods
     check "the operator may not read logs" may_not get pods/log

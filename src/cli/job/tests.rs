@@ -80,19 +80,11 @@ fn a_task_of_another_version_is_refused_in_so_many_words() {
 #[tokio::test]
 async fn a_panic_is_a_report_that_quotes_nothing() {
     let work = async { panic!("hunter2") };
-    let outcome: Result<(), Blocked> = guarded(work, CancellationToken::new()).await;
+    let outcome: Result<(), Blocked> = guarded(work).await;
     let report: Value = serde_json::from_str(&text(&outcome)).unwrap();
     assert_eq!(report["reason"], "JobFailed");
     assert!(report["message"].as_str().unwrap().contains("panicked") && !report.to_string().contains("hunter2"));
     assert_eq!(exit(&outcome), Exit::Error);
-}
-
-#[tokio::test]
-async fn a_signal_to_stop_ends_the_work_where_it_is() {
-    let stop = CancellationToken::new();
-    stop.cancel();
-    let outcome: Result<(), Blocked> = guarded(std::future::pending(), stop).await;
-    assert!(outcome.unwrap_err().message.contains("told to stop"));
 }
 
 #[test]
