@@ -48,6 +48,22 @@ fn archival() -> Action {
     .unwrap()
 }
 
+/// An export of the partition that `run.sh` has made, to the volume that it has made.
+fn export() -> Action {
+    let relation = |name: &str, oid: &str| json!({"oid": given(oid).parse::<u32>().unwrap(), "schema": "public", "name": name});
+    serde_json::from_value(json!({
+        "action": "exportPartition",
+        "parent": relation("visits", "PGREEVE_PARENT"),
+        "partition": relation("visits_2025", "PGREEVE_PARTITION"),
+        "bound": "FOR VALUES FROM ('2025-01-01 00:00:00+00') TO ('2026-01-01 00:00:00+00')",
+        "role": given("PGREEVE_ROLE"),
+        "destination": {"pvc": {"claimName": "exports", "path": "demo"}},
+        "format": "Parquet", "compression": "Zstd",
+        "job": {"memory": "128Mi", "cpu": "50m", "activeDeadline": "5m"},
+    }))
+    .unwrap()
+}
+
 async fn outcome(jobs: &Jobs, owner: &Owner, action: &Action) -> Result<Value, String> {
     let begun = Instant::now();
     loop {
@@ -61,15 +77,22 @@ async fn outcome(jobs: &Jobs, owner: &Owner, action: &Action) -> Result<Value, S
     }
 }
 
-#[tokio::test]
-#[ignore = "needs a cluster: tests/cluster/run.sh brings it up"]
-async fn a_job_archives_rows_and_its_report_comes_back_through_its_pod() {
-    rustls::crypto::ring::default_provider().install_default().unwrap();
+/// What Jobs are made with: the owner is one of the demo's policies.
+async fn stage() -> (Client, Owner, Jobs) {
+    // Another test of this program may have been faster.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client = Client::try_default().await.unwrap();
     let policies: Api<PartitionPolicy> = Api::namespaced(client.clone(), "demo");
     let owner = Owner::of(&policies.get("chat-history").await.unwrap()).unwrap();
     let options = Options { image: Some(image(&client).await), per_database: 1 };
     let jobs = Jobs::new(client.clone(), options, Clock::system());
+    (client, owner, jobs)
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: tests/cluster/run.sh brings it up"]
+async fn a_job_archives_rows_and_its_report_comes_back_through_its_pod() {
+    let (_, owner, jobs) = stage().await;
     let action = archival();
     let report = outcome(&jobs, &owner, &action).await.unwrap();
     assert_eq!((&report["report"], &report["rows"], &report["left"]), (&json!("rowsMoved"), &json!(1000), &json!(0)), "{report}");
@@ -78,10 +101,26 @@ async fn a_job_archives_rows_and_its_report_comes_back_through_its_pod() {
     let again = outcome(&jobs, &owner, &action).await.unwrap();
     assert_eq!(again["rows"], json!(0), "a Job that runs again finds it done: {again}");
     jobs.forget(&owner, "chat", &action).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: tests/cluster/run.sh brings it up"]
+async fn a_job_exports_a_partition_to_a_volume_and_leaves_no_pod_behind() {
+    let (client, owner, jobs) = stage().await;
+    let action = export();
+    let report = outcome(&jobs, &owner, &action).await.unwrap();
+    assert_eq!((&report["report"], &report["rows"]), (&json!("exported"), &json!(1000)), "{report}");
+    jobs.forget(&owner, "chat", &action).await.unwrap();
+    let again = outcome(&jobs, &owner, &action).await.unwrap();
+    for same in ["id", "url", "rows", "checksum"] {
+        assert_eq!(again[same], report[same], "a Job that runs again finds the same export: {again}");
+    }
+    jobs.forget(&owner, "chat", &action).await.unwrap();
     let pods: Api<Pod> = Api::namespaced(client, "demo");
     let begun = Instant::now();
-    let ours = ListParams::default().labels("app.kubernetes.io/component=job");
-    while let Some(pod) = pods.list(&ours).await.unwrap().items.first() {
+    let job = ListParams::default().labels("app.kubernetes.io/component=job");
+    let is_ours = |pod: &Pod| pod.name_any().contains("-export-");
+    while let Some(pod) = pods.list(&job).await.unwrap().items.into_iter().find(is_ours) {
         assert!(begun.elapsed() < PATIENCE, "{} is left behind", pod.name_any());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

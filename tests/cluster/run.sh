@@ -144,34 +144,79 @@ check_cluster() {
     check "the operator may not list Secrets" may_not_list_secrets
 }
 
-# --- a Job -----------------------------------------------------------------------------------------------------------------
+# --- Jobs ----------------------------------------------------------------------------------------------------------------------
 
-# A table of which a thousand rows are old, and an archive for them.
-prepare_job() {
-    sql "SET ROLE chat_owner; DROP TABLE IF EXISTS sessions, sessions_archive;
+# A table of which a thousand rows are old, and an archive for them; a table with an old partition.
+prepare_tables() {
+    sql "SET ROLE chat_owner; DROP TABLE IF EXISTS sessions, sessions_archive, visits;
          CREATE TABLE sessions (id bigint PRIMARY KEY, at timestamptz NOT NULL, text text);
          CREATE INDEX ON sessions (at);
          CREATE TABLE sessions_archive (LIKE sessions, archived_at timestamptz NOT NULL DEFAULT now());
          INSERT INTO sessions SELECT n, timestamptz '2025-06-01 00:00:00+00' + n * interval '1 s', 'old ' || n FROM generate_series(1, 1000) AS n;
-         INSERT INTO sessions SELECT n, timestamptz '2026-06-01 00:00:00+00' + n * interval '1 s', 'new ' || n FROM generate_series(1001, 1100) AS n"
+         INSERT INTO sessions SELECT n, timestamptz '2026-06-01 00:00:00+00' + n * interval '1 s', 'new ' || n FROM generate_series(1001, 1100) AS n;
+         CREATE TABLE visits (at timestamptz NOT NULL, text text) PARTITION BY RANGE (at);
+         CREATE TABLE visits_2025 PARTITION OF visits FOR VALUES FROM ('2025-01-01 00:00:00+00') TO ('2026-01-01 00:00:00+00');
+         INSERT INTO visits SELECT timestamptz '2025-06-01 00:00:00+00' + n * interval '1 s', 'row ' || n FROM generate_series(1, 1000) AS n"
 }
 
-job_runs() {
+# A volume on the node that a Pod without any privilege can write to.
+prepare_volume() {
+    local node
+    node=$(kubectl get nodes -o 'jsonpath={.items[0].metadata.name}')
+    mkdir -p "$PGREEVE_DEMO_DIR/exports"
+    kubectl apply -f - <<VOLUME
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: exports}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: by-hand
+  local: {path: "$PGREEVE_DEMO_DIR/exports"}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: ["$node"]}]}]}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: exports, namespace: demo}
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: by-hand
+  volumeName: exports
+  resources: {requests: {storage: 1Gi}}
+VOLUME
+}
+
+oid() { sql "SELECT '$1'::regclass::oid"; }
+
+jobs_run() {
     (
         cd "$top" || exit
-        export PGREEVE_TABLE PGREEVE_ROLE=chat_owner
-        PGREEVE_TABLE=$(sql "SELECT 'sessions'::regclass::oid")
-        cargo test --quiet --locked --test cluster -- --ignored
+        export PGREEVE_TABLE PGREEVE_PARENT PGREEVE_PARTITION PGREEVE_ROLE=chat_owner
+        PGREEVE_TABLE=$(oid sessions) PGREEVE_PARENT=$(oid visits) PGREEVE_PARTITION=$(oid visits_2025)
+        cargo test --quiet --locked --test cluster -- --ignored --test-threads 1
     )
+}
+
+partition_is_closed() { ! sql "INSERT INTO visits VALUES ('2025-07-01', 'too late')" && same 1000 rows visits; }
+
+# The magic number at both ends of a Parquet file.
+object_is_parquet() {
+    local object
+    object=$(find "$PGREEVE_DEMO_DIR/exports/demo" -type f -name '*.parquet' | head -n 1)
+    [[ -n $object ]] && same PAR1 head -c 4 "$object" && same PAR1 tail -c 4 "$object"
 }
 
 may_not() { same no kubectl auth can-i "$@" -n demo --as=system:serviceaccount:pgreeve-demo:pgreeve-demo; }
 
-check_job() {
-    check "a table with old rows is made for a Job" prepare_job
-    check "a Job archives them, and its report comes back through its Pod" job_runs
+check_jobs() {
+    check "tables with old rows are made for Jobs" prepare_tables
+    check "a volume is made for a Job" prepare_volume
+    check "Jobs archive and export them, and their reports come back through their Pods" jobs_run
     check "the archive has every old row once" same 1000 sql "SELECT count(DISTINCT id) FROM sessions_archive WHERE at < '2026-01-01'"
     check "the table has every new row" same 100 rows sessions
+    check "the volume has a Parquet file" object_is_parquet
+    check "the exported partition is readable and takes no more rows" partition_is_closed
     check "the operator may not change a Job" may_not patch jobs
     check "the operator may not make a Pod" may_not create pods
     check "the operator may not read logs" may_not get pods/log
@@ -195,7 +240,7 @@ fi
 check_demo
 check_database
 check_cluster
-check_job
+check_jobs
 [[ ${1:-} == --keep ]] || check_removal
 rm -rf "$out"
 printf '%s passed, %s failed\n' "$passed" "$failed"
