@@ -161,6 +161,7 @@ const S3_KEYS: &[&str] = &[
     "AWS_SESSION_TOKEN",
     "accessKeyId",
     "secretAccessKey",
+    "sessionToken",
     "ACCESS_KEY_ID",
     "ACCESS_SECRET_KEY",
 ];

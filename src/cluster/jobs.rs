@@ -49,6 +49,8 @@ pub enum State {
     Running {
         /// Since when its Job is there; `None` while it is only about to be.
         since: Option<Timestamp>,
+        /// Whether its Pod is at work, so that nothing but its end is to be expected.
+        started: bool,
         /// What it is doing, or waiting for.
         message: String,
     },
@@ -78,7 +80,7 @@ pub async fn ensure(client: &Client, wanted: &Job, busy: Option<&str>, now: Time
     let jobs = api(client, wanted);
     let name = wanted.name_any();
     let unavailable = |error| unavailable(&format!("Job {name}"), &error);
-    let waits = |busy: &str| Ok(State::Running { since: None, message: format!("Job {name} waits: {busy}") });
+    let waits = |busy: &str| Ok(State::Running { since: None, started: false, message: format!("Job {name} waits: {busy}") });
     let Some(found) = jobs.get_opt(&name).await.map_err(unavailable)? else {
         return match busy {
             Some(busy) => waits(busy),
@@ -88,7 +90,7 @@ pub async fn ensure(client: &Client, wanted: &Job, busy: Option<&str>, now: Time
     is_ours(owner_uid(wanted), &found)?;
     if found.metadata.deletion_timestamp.is_some() {
         let message = format!("Job {name} is being deleted; it is made anew when it is gone");
-        return Ok(State::Running { since: None, message });
+        return Ok(State::Running { since: None, started: false, message });
     }
     let pods = pods::of(client, &found).await.map_err(unavailable)?;
     let failed = match end(&found, &pods) {
@@ -167,9 +169,11 @@ async fn create(jobs: &Api<Job>, wanted: &Job, what: &str) -> Result<State, Bloc
     let name = wanted.name_any();
     let message = format!("Job {name} {what}");
     match jobs.create(&PostParams::default(), wanted).await {
-        Ok(created) => Ok(State::Running { since: created.creation_timestamp().map(|time| time.0), message }),
+        Ok(created) => Ok(State::Running { since: created.creation_timestamp().map(|time| time.0), started: false, message }),
         // Somebody was faster, or the former one is not quite gone: the next look tells.
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(State::Running { since: None, message }),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            Ok(State::Running { since: None, started: false, message })
+        }
         // A quota on Jobs, an admission rule: words that a person needs, and which no retry of ours changes.
         Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
             Err(Blocked::new(Reason::JobFailed, format!("Job {name} cannot be made: {}", shorten(&status.message, QUOTED))))
@@ -286,5 +290,5 @@ fn running(job: &Job, pods: &Sight) -> State {
         _ if pods.any => format!("Job {name} is starting"),
         _ => format!("Job {name} {}", no_pod(job)),
     };
-    State::Running { since: job.creation_timestamp().map(|time| time.0), message }
+    State::Running { since: job.creation_timestamp().map(|time| time.0), started: pods.started, message }
 }

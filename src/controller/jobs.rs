@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! match jobs.run(&owner, database, &action).await {
-//!     Progress::Running { message, again } => …say so with Reason::JobRunning, and look again by then
-//!     Progress::Done(report)               => …record it in the status; when it is written: jobs.forget(&owner, database, &action)
-//!     Progress::Refused(blocked)           => …say so; later passes try again by themselves
+//!     Progress::Running { message } => …say so with Reason::JobRunning; the next pass is woken from here
+//!     Progress::Done(report)        => …record it in the status; when it is written: jobs.forget(&owner, database, &action)
+//!     Progress::Refused(blocked)    => …say so; later passes try again by themselves
 //! }
 //! ```
 //!
@@ -40,8 +40,11 @@ use crate::cluster::objects;
 use crate::plan::action::{Action, Blocked, ObjectId};
 use crate::plan::task::{self, Task};
 
-/// How soon a Job is looked at again that has not come far: its Pods, which are not watched, may have something to say.
-const SOON: Duration = Duration::from_secs(15);
+/// How often a Job is looked at whose Pod is not at work yet: Pods are not watched, and may have something to say.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Every so many looks, a Job whose Pod is at work is looked at too: an event of the watch may have been lost.
+const RARELY: u64 = 4;
 
 /// How Jobs are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +68,6 @@ pub enum Progress {
     Running {
         /// What it does, or waits for.
         message: String,
-        /// When to look again at the latest.
-        again: Duration,
     },
     /// It is done: the report, as the Job wrote it.
     Done(Value),
@@ -83,6 +84,8 @@ pub struct Jobs {
     desks: Arc<Mutex<HashMap<Place, Arc<Desk>>>>,
     /// Names of the Jobs that the watch has told of, by the UIDs of their owners. A name too many does no harm.
     known: Arc<Mutex<HashMap<String, HashSet<String>>>>,
+    /// Who has been told that a task is under way, and whether its Pod is at work.
+    expecting: Arc<Mutex<HashMap<ObjectId, bool>>>,
 }
 
 /// A namespace and the label of a PostgresDatabase in it.
@@ -100,13 +103,18 @@ struct Desk {
 impl Jobs {
     /// No Job is made before it is asked for.
     pub fn new(client: Client, options: Options, clock: Clock) -> Self {
-        Self { client, options, clock, desks: Arc::default(), known: Arc::default() }
+        Self { client, options, clock, desks: Arc::default(), known: Arc::default(), expecting: Arc::default() }
     }
 
     /// Has a task done by a Job, or says how far it is.
     pub async fn run(&self, owner: &Owner, database: &str, action: &Action) -> Progress {
-        match self.ensure(owner, database, action).await {
-            Ok(State::Running { message, .. }) => Progress::Running { message, again: SOON },
+        let state = self.ensure(owner, database, action).await;
+        match &state {
+            Ok(State::Running { started, .. }) => lock(&self.expecting).insert(id(owner), *started),
+            _ => lock(&self.expecting).remove(&id(owner)),
+        };
+        match state {
+            Ok(State::Running { message, .. }) => Progress::Running { message },
             Ok(State::Succeeded { report }) => Progress::Done(report),
             Ok(State::Failed { reason, message, .. }) => Progress::Refused(Blocked::new(reason, message)),
             Err(blocked) => Progress::Refused(blocked),
@@ -152,10 +160,9 @@ impl Jobs {
         others.retain(|name| *name != job.name_any());
         let busy = (others.len() >= usize::from(self.options.per_database.max(1)))
             .then(|| format!("{} at work on PostgresDatabase {database}", others.join(", ")));
-        let id = ObjectId { kind: owner.kind.clone(), namespace: owner.namespace.clone(), name: owner.name.clone() };
         match busy {
-            Some(_) => desk.waiting().insert(id),
-            None => desk.waiting().remove(&id),
+            Some(_) => desk.waiting().insert(id(owner)),
+            None => desk.waiting().remove(&id(owner)),
         };
         jobs::ensure(&self.client, &job, busy.as_deref(), self.clock.now()).await
     }
@@ -174,7 +181,7 @@ impl Jobs {
             found.ok_or_else(absent)?.typed.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("{what}: {error}")))?.spec;
         let task = Task {
             version: task::VERSION,
-            object: ObjectId { kind: owner.kind.clone(), namespace: owner.namespace.clone(), name: owner.name.clone() },
+            object: id(owner),
             database: database.to_owned(),
             connection: spec.connection,
             limits: spec.limits,
@@ -183,7 +190,7 @@ impl Jobs {
         jobs::build(owner, &task, image)
     }
 
-    /// Wakes whom it concerns whenever something happens to a Job of ours, in a namespace or in all.
+    /// Wakes whom it concerns whenever something happens to a Job of ours, in a namespace or in all, and now and then who expects something.
     pub async fn watch(self, namespace: Option<String>, wake: impl Fn(ObjectId)) {
         let api: Api<PartialObjectMeta<Job>> = match &namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
@@ -191,20 +198,47 @@ impl Jobs {
         };
         let config = watcher::Config::default().labels(manifest::SELECTOR).page_size(100);
         let events = watcher(api, config).default_backoff();
-        events
-            .for_each(async |event| match event {
-                Ok(watcher::Event::Apply(job) | watcher::Event::InitApply(job)) => {
-                    self.learn(&job);
-                    self.concerned(&job).into_iter().for_each(&wake);
+        tokio::pin!(events);
+        let mut looks = tokio::time::interval(LOOK);
+        let mut count = 0;
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) => self.heard(event).into_iter().for_each(&wake),
+                    None => return,
+                },
+                _ = looks.tick() => {
+                    count += 1;
+                    self.expectant(namespace.as_deref(), count % RARELY == 0).into_iter().for_each(&wake);
                 }
-                Ok(watcher::Event::Delete(job)) => {
-                    controllers(&job).for_each(|owner| self.unlearn(&owner.uid, &job.name_any()));
-                    self.concerned(&job).into_iter().for_each(&wake);
-                }
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
-                Err(error) => tracing::debug!(%error, "watch of Jobs"),
-            })
-            .await;
+            }
+        }
+    }
+
+    /// Whom an event concerns.
+    fn heard(&self, event: watcher::Result<watcher::Event<PartialObjectMeta<Job>>>) -> HashSet<ObjectId> {
+        match event {
+            Ok(watcher::Event::Apply(job) | watcher::Event::InitApply(job)) => {
+                self.learn(&job);
+                self.concerned(&job)
+            }
+            Ok(watcher::Event::Delete(job)) => {
+                controllers(&job).for_each(|owner| self.unlearn(&owner.uid, &job.name_any()));
+                self.concerned(&job)
+            }
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => HashSet::new(),
+            Err(error) => {
+                tracing::debug!(%error, "watch of Jobs");
+                HashSet::new()
+            }
+        }
+    }
+
+    /// Who expects something of a Job, in a namespace or in all; those whose Pods are at work only if `all` is true. Who is told so and goes on
+    /// expecting says it again.
+    fn expectant(&self, namespace: Option<&str>, all: bool) -> Vec<ObjectId> {
+        let is_due = |id: &ObjectId, started: bool| namespace.is_none_or(|name| name == id.namespace) && (all || !started);
+        lock(&self.expecting).extract_if(|id, started| is_due(id, *started)).map(|(id, _)| id).collect()
     }
 
     fn learn(&self, job: &PartialObjectMeta<Job>) {
@@ -230,7 +264,7 @@ impl Jobs {
             .map(|owner| ObjectId { kind: owner.kind.clone(), namespace: namespace.clone(), name: owner.name.clone() })
             .collect();
         if let Some(database) = job.labels().get(manifest::DATABASE) {
-            concerned.extend(self.desk(&namespace, database).waiting().iter().cloned());
+            concerned.extend(self.desk(&namespace, database).waiting().drain());
         }
         concerned
     }
@@ -245,6 +279,10 @@ impl Desk {
     fn waiting(&self) -> MutexGuard<'_, HashSet<ObjectId>> {
         lock(&self.waiting)
     }
+}
+
+fn id(owner: &Owner) -> ObjectId {
+    ObjectId { kind: owner.kind.clone(), namespace: owner.namespace.clone(), name: owner.name.clone() }
 }
 
 /// Whose a Job is.

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::jobs::{image, owner, task};
-use crate::kubelet::Kubelet;
+use crate::kubelet::{Kubelet, container};
 use crate::support::eventually;
 use crate::world::{PATIENCE, World};
 
@@ -53,7 +53,7 @@ impl Woken {
 
 fn message(progress: Progress) -> String {
     match progress {
-        Progress::Running { message, .. } => message,
+        Progress::Running { message } => message,
         Progress::Done(report) => format!("done {report}"),
         Progress::Refused(blocked) => format!("{}: {}", blocked.reason, blocked.message),
     }
@@ -82,6 +82,19 @@ async fn the_second_job_of_a_database_waits_for_the_first_and_hears_of_its_end()
     jobs.forget(&first, "db", &task(&world.namespace, "first").action).await.unwrap();
     woken.has("the-second").await;
     assert_eq!(kubelet.job().await.labels()["pgreeve.dev/policy"], "the-second");
+}
+
+#[tokio::test]
+async fn what_a_pod_waits_for_is_asked_again_though_no_watch_tells() {
+    let world = World::new(15).await;
+    let (kubelet, jobs) = (Kubelet::of(&world.client, &world.namespace), jobs(&world.client, 1));
+    let (owner, woken) = (owner(&world.namespace, "events"), Woken::by(&jobs, &world.namespace));
+    run(&jobs, &owner).await;
+    woken.has("events").await;
+    let state = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
+    kubelet.pod(&kubelet.job().await, "p", container("Pending", state)).await;
+    woken.has("events").await;
+    assert!(run(&jobs, &owner).await.contains("ErrImagePull: no such image"));
 }
 
 #[tokio::test]
