@@ -14,8 +14,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::jobs::{image, owner, task};
-use crate::kubelet::{Kubelet, container};
 use crate::support::eventually;
+use crate::support::kubelet::{Kubelet, container};
 use crate::world::{PATIENCE, World};
 
 const NOW: &str = "2026-11-21T08:00:00Z";

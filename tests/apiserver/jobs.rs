@@ -10,9 +10,9 @@ use pgreeve::cluster::jobs::{self, Image, Owner, State};
 use pgreeve::plan::task::Task;
 use serde_json::json;
 
-use crate::kubelet::{Kubelet, container};
 use crate::support::apiserver::apiserver;
 use crate::support::kubefault::{KubeFaults, ReadFault, WriteFault};
+use crate::support::kubelet::{Kubelet, container};
 
 /// When the Jobs of these tests end; see [`Kubelet`].
 const ENDED: &str = "2026-11-21T09:00:00Z";

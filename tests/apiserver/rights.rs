@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::job_queue::{self, Woken};
 use crate::jobs::{owner, task};
-use crate::kubelet::Kubelet;
 use crate::support::apiserver::{apiserver, program};
+use crate::support::kubelet::Kubelet;
 use crate::support::process::run;
 use crate::world::World;
 

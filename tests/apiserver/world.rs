@@ -59,6 +59,12 @@ impl World {
         api.create(&PostParams::default(), &secret).await.unwrap();
     }
 
+    /// Deletes a Secret.
+    pub async fn delete_secret(&self, name: &str) {
+        let api: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.delete(name, &Default::default()).await.unwrap();
+    }
+
     /// Runs this as the owner of the tables.
     pub async fn as_owner(&self, sql: &str) {
         let sql = format!("set role {}; {sql}; reset role", self.roles.owner);

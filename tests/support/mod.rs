@@ -2,6 +2,7 @@
 //!
 //! - [`postgres`] starts PostgreSQL 14 to 18, one server a major and test binary, one database a test.
 //! - [`apiserver`] starts etcd and kube-apiserver, one pair a test binary, one namespace a test.
+//! - [`kubelet`] stands in for what a Job needs besides: it makes Pods, and runs their containers as processes.
 //! - [`pooler`] is a PgBouncer, [`ancient`] a server that is too old.
 //! - [`versitygw`] is a real S3 server.
 //! - [`pgproxy`] and [`kubefault`] stand before them, number every side effect, and break what they are told to break.
@@ -13,6 +14,7 @@ pub mod ancient;
 pub mod apiserver;
 pub mod bad_input;
 pub mod kubefault;
+pub mod kubelet;
 pub mod pgproxy;
 pub mod pooler;
 pub mod postgres;

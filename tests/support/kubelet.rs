@@ -1,0 +1,173 @@
+//! Who runs a Job where there is neither a controller nor a kubelet? The test: it makes the Pod and writes what they would write, and if
+//! wished it runs the container too, as a process of this machine.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Secret};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
+use pgreeve::cluster::jobs::manifest::EXIT_FOR_GOOD;
+use serde_json::{Value, json};
+
+/// The node, and the Job controller, of one namespace.
+pub struct Kubelet {
+    pub jobs: Api<Job>,
+    pub pods: Api<Pod>,
+    secrets: Api<Secret>,
+}
+
+impl Kubelet {
+    /// Of this namespace.
+    pub fn of(client: &Client, namespace: &str) -> Self {
+        Self {
+            jobs: Api::namespaced(client.clone(), namespace),
+            pods: Api::namespaced(client.clone(), namespace),
+            secrets: Api::namespaced(client.clone(), namespace),
+        }
+    }
+
+    /// The only Job there is.
+    pub async fn job(&self) -> Job {
+        let mut jobs = self.jobs.list(&Default::default()).await.unwrap().items;
+        assert_eq!(jobs.len(), 1, "{:?}", jobs.iter().map(|job| job.name_any()).collect::<Vec<_>>());
+        jobs.remove(0)
+    }
+
+    /// Makes a Pod of this Job, as the Job controller would, and gives it this status.
+    pub async fn pod(&self, job: &Job, name: &str, status: Value) {
+        let template = job.spec.as_ref().unwrap().template.clone();
+        let mut labels = template.metadata.unwrap().labels.unwrap();
+        labels.insert("batch.kubernetes.io/job-name".into(), job.name_any());
+        let pod = json!({
+            "metadata": {"name": name, "labels": labels, "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job",
+                "name": job.name_any(), "uid": job.uid(), "controller": true}]},
+            "spec": template.spec,
+        });
+        self.pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+        self.pods.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.unwrap();
+    }
+
+    /// The Job's Pod succeeds with this termination message, and so does the Job.
+    pub async fn succeed(&self, job: &Job, report: &str) {
+        let name = format!("{}-pod", job.name_any());
+        self.pod(job, &name, ended("Succeeded", 0, report)).await;
+        self.finish(
+            job,
+            json!({"succeeded": 1, "completionTime": "2026-11-21T09:00:00Z"}),
+            ["SuccessCriteriaMet", "Complete"],
+            "",
+        )
+        .await;
+    }
+
+    /// The Job's Pod fails with this termination message, and so does the Job, for this reason, at this moment.
+    pub async fn fail(&self, job: &Job, message: &str, reason: &str) {
+        let name = format!("{}-{}", job.name_any(), job.uid().unwrap());
+        self.pod(job, &name[..63], ended("Failed", 1, message)).await;
+        self.finish(job, json!({"failed": 1}), ["FailureTarget", "Failed"], reason).await;
+    }
+
+    async fn finish(&self, job: &Job, mut status: Value, conditions: [&str; 2], reason: &str) {
+        status["startTime"] = json!("2026-11-21T08:00:00Z");
+        status["conditions"] = conditions
+            .map(|type_| {
+                json!({"type": type_, "status": "True", "reason": reason, "message": "in Kubernetes' words",
+                    "lastTransitionTime": "2026-11-21T09:00:00Z", "lastProbeTime": "2026-11-21T09:00:00Z"})
+            })
+            .into();
+        self.jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.unwrap();
+    }
+
+    /// Runs the container of this Job to its end and writes what became of it: `program`, with the Secrets and the task that the Job names, and
+    /// with this directory in place of every volume. A Pod that fails is followed by another as often as the Job says. Returns the exit code.
+    pub async fn run(&self, job: &Job, program: &Path, volume: &Path) -> i32 {
+        let pods = 1 + job.spec.as_ref().unwrap().backoff_limit.unwrap();
+        for number in 1..=pods {
+            let (code, message) = self.run_pod(job, program, volume).await;
+            let last = number == pods || code == EXIT_FOR_GOOD;
+            match code {
+                0 => self.succeed(job, &message).await,
+                EXIT_FOR_GOOD => self.fail(job, &message, "PodFailurePolicy").await,
+                _ if last => self.fail(job, &message, "BackoffLimitExceeded").await,
+                _ => {}
+            }
+            if code == 0 || last {
+                return code;
+            }
+        }
+        unreachable!("the last Pod is the end")
+    }
+
+    /// Exit code and termination message of one Pod's container.
+    async fn run_pod(&self, job: &Job, program: &Path, volume: &Path) -> (i32, String) {
+        let root = tempfile::tempdir().unwrap();
+        let pod = job.spec.as_ref().unwrap().template.spec.clone().unwrap();
+        let container = &pod.containers[0];
+        self.provide_secrets(&pod, &root.path().join("secrets")).await;
+        let mut command = tokio::process::Command::new(program);
+        command.args(container.args.as_deref().unwrap_or_default()).env_clear().kill_on_drop(true);
+        for variable in container.env.iter().flatten() {
+            // As Kubernetes expands it.
+            command.env(&variable.name, variable.value.as_deref().unwrap_or_default().replace("$$", "$"));
+        }
+        let report = root.path().join("report");
+        command.arg("--secrets").arg(root.path().join("secrets")).arg("--volume").arg(volume).arg("--report").arg(&report);
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        // Without a report, the end of the log (FallbackToLogsOnError).
+        let message = std::fs::read_to_string(report).unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into_owned());
+        (output.status.code().unwrap_or(137), message)
+    }
+
+    /// The projected Secrets of a Pod, as files.
+    async fn provide_secrets(&self, pod: &PodSpec, root: &Path) {
+        let projected = pod.volumes.iter().flatten().filter_map(|volume| volume.projected.as_ref());
+        let sources =
+            projected.flat_map(|projected| projected.sources.iter().flatten()).filter_map(|source| source.secret.as_ref());
+        for source in sources {
+            let Some(secret) = self.secrets.get_opt(&source.name).await.unwrap() else { continue };
+            let data = secret.data.unwrap_or_default();
+            for item in source.items.iter().flatten() {
+                if let Some(value) = data.get(&item.key) {
+                    let path = root.join(&item.path);
+                    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    std::fs::write(path, &value.0).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Runs every Job that appears, one after the other, for as long as it is awaited.
+    pub async fn serve(&self, program: &Path, volume: &Path) {
+        loop {
+            for job in self.jobs.list(&Default::default()).await.unwrap() {
+                let status = job.status.clone().unwrap_or_default();
+                if status.conditions.unwrap_or_default().is_empty() {
+                    self.run(&job, program, volume).await;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Removes all Pods, as a node that is gone does.
+    pub async fn lose_pods(&self) {
+        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        for pod in self.pods.list(&Default::default()).await.unwrap() {
+            self.pods.delete(&pod.name_any(), &now).await.unwrap();
+        }
+    }
+}
+
+fn ended(phase: &str, exit_code: i32, message: &str) -> Value {
+    let reason = if exit_code == 0 { "Completed" } else { "Error" };
+    container(phase, json!({"terminated": {"exitCode": exit_code, "reason": reason, "message": message}}))
+}
+
+/// The status of a Pod whose container is in this state.
+pub fn container(phase: &str, state: Value) -> Value {
+    json!({"phase": phase, "containerStatuses": [{"name": "job", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": state}]})
+}
