@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod duckdb;
 mod export;
 mod restore;
 mod types;
