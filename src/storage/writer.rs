@@ -1,5 +1,7 @@
 //! How is an object of unknown length written in constant memory? In parts, two of them in flight.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -17,6 +19,9 @@ const SMALL_PARTS: usize = 4000;
 
 /// Parts on their way at once.
 const IN_FLIGHT: usize = 2;
+
+/// How long parts on their way are waited for before what was sent is taken away.
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// Size of the part of this number, from zero.
 pub const fn part_size(number: usize) -> usize {
@@ -102,7 +107,9 @@ impl Upload {
 
     /// Takes away what was sent, as far as the store can be reached.
     pub async fn give_up(mut self) {
-        self.on_their_way.clear();
+        // A part that arrives after the end of its upload would stay for ever (S3, AbortMultipartUpload), so they come in first.
+        let settled = async { while self.on_their_way.next().await.is_some() {} };
+        drop(tokio::time::timeout(SETTLE, settled).await);
         // Whoever exports next ends what could not be ended here.
         drop(self.parts.abort().await);
     }

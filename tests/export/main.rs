@@ -6,6 +6,7 @@ mod support;
 
 mod duckdb;
 mod export;
+mod faults;
 mod restore;
 mod types;
 mod world;

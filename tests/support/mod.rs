@@ -5,7 +5,7 @@
 //! - [`kubelet`] stands in for what a Job needs besides: it makes Pods, and runs their containers as processes.
 //! - [`pooler`] is a PgBouncer, [`ancient`] a server that is too old.
 //! - [`versitygw`] is a real S3 server.
-//! - [`pgproxy`] and [`kubefault`] stand before them, number every side effect, and break what they are told to break.
+//! - [`pgproxy`], [`kubefault`] and [`s3faults`] stand before them, number every side effect, and break what they are told to break.
 //!
 //! A test binary takes this in with `#[path = "../support/mod.rs"] mod support;`. The programs come from `hack/tools.sh`.
 #![allow(dead_code, reason = "each test binary uses another part of it")]
@@ -19,6 +19,7 @@ pub mod pgproxy;
 pub mod pooler;
 pub mod postgres;
 pub mod process;
+pub mod s3faults;
 pub mod versitygw;
 
 use std::path::PathBuf;

@@ -33,6 +33,18 @@ pub async fn verify(store: &Store, directory: &str, manifest: &Manifest) -> Resu
     Ok(())
 }
 
+/// Whether the object that has been verified is still there: between the reading and the manifest something may have removed it.
+///
+/// # Errors
+/// [`Reason::ExportMismatch`] where it is gone, or what the store said.
+pub async fn is_there(store: &Store, directory: &str, manifest: &Manifest) -> Result<(), Blocked> {
+    let key = format!("{directory}/{}", manifest.data.name);
+    match store.size(&key).await? {
+        Some(size) if i64::try_from(size) == Ok(manifest.data.bytes) => Ok(()),
+        _ => Err(mismatch(&store.url(&key), "it was removed while its manifest was written")),
+    }
+}
+
 /// What the rows of a piece come to.
 fn content(piece: Piece) -> Result<Content, String> {
     match piece {
