@@ -5,6 +5,7 @@
 mod adopt;
 mod amount;
 mod apply;
+mod archive;
 mod check;
 mod completion;
 mod crds;
@@ -22,6 +23,7 @@ mod policies;
 mod reference;
 mod restore;
 mod source;
+mod stats;
 mod terminal;
 pub mod validate;
 
@@ -62,6 +64,8 @@ enum Command {
     Validate(validate::Validate),
     Plan(plan::Plan),
     Apply(apply::Apply),
+    Archive(archive::Archive),
+    Stats(stats::Stats),
     Adopt(adopt::Adopt),
     Check(check::Check),
     Restore(restore::Restore),
@@ -155,6 +159,8 @@ impl Command {
             Self::Validate(validate) => validate.run(globals),
             Self::Plan(plan) => block_on(plan.run(globals)),
             Self::Apply(apply) => block_on(apply.run(globals)),
+            Self::Archive(archive) => block_on(archive.run(globals)),
+            Self::Stats(stats) => block_on(stats.run(globals)),
             Self::Adopt(adopt) => block_on(adopt.run(globals)),
             Self::Restore(restore) => block_on(restore.run(globals)),
             Self::Explain(explain) => explain.run(globals),

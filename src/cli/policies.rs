@@ -41,7 +41,7 @@ pub struct PolicyArgs {
     pub as_of: Option<Timestamp>,
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(date) = text.parse::<Date>() {
         let midnight = date.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
         return Ok(midnight.timestamp());
@@ -150,7 +150,11 @@ impl PolicyArgs {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(objects: &[validate::Valid], kind: &str, namespace: &str) -> anyhow::Result<Vec<T>> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(
+    objects: &[validate::Valid],
+    kind: &str,
+    namespace: &str,
+) -> anyhow::Result<Vec<T>> {
     let of_kind = objects.iter().filter(|valid| valid.kind == kind);
     of_kind
         .map(|valid| {

@@ -4,7 +4,7 @@ mod ask;
 mod backlog;
 mod question;
 
-pub use ask::ask;
+pub use ask::{ask, count_rows};
 pub use backlog::{Backlog, backlog};
 
 use std::collections::BTreeMap;

@@ -4,8 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archives;
 mod conservation;
+mod kills;
 mod ledger;
+mod pace;
 mod references;
 mod refusals;
 mod world;

@@ -33,7 +33,11 @@ pub struct World {
 impl World {
     /// A database of this major in which `setup` has run as the owner of the tables.
     pub async fn new(major: u32, setup: &str) -> Self {
-        let database = Database::create(major).await;
+        Self::on(Database::create(major).await, setup).await
+    }
+
+    /// The same in this database.
+    pub async fn on(database: Database, setup: &str) -> Self {
         let roles = database.roles().await;
         let admin = database.superuser().await;
         let world = Self { database, roles, admin, now: NOW.parse().unwrap() };

@@ -6,8 +6,8 @@ use super::super::connect::Session;
 use super::super::error::{Fault, FaultKind};
 use super::question;
 use crate::plan::removal::ArchiveRows;
-use crate::plan::rows::{Answers, Names, ROWS_COUNTED};
-use crate::sql::quote::ident;
+use crate::plan::rows::{Answers, Names, ROWS_COUNTED, Table};
+use crate::sql::quote::{ident, table};
 use crate::sql::rows;
 
 /// Words before a parenthesis that SQL itself knows as functions and that change nothing.
@@ -70,6 +70,19 @@ pub async fn ask(session: &Session, task: &ArchiveRows, names: &Names) -> Result
     answers.oldest = oldest.and_then(|row| row.get(0));
     client.batch_execute("ROLLBACK TO SAVEPOINT asked").await?;
     Ok(answers)
+}
+
+/// Counts the rows of a table as its owner, up to `limit`.
+///
+/// # Errors
+/// What the server or the connection said.
+pub async fn count_rows(session: &Session, found: &Table, limit: i64) -> Result<i64, Fault> {
+    let query = format!("SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} LIMIT {limit}) AS some", table(&found.relation.table));
+    session.begin_reading().await?;
+    session.client().batch_execute(&format!("SET LOCAL ROLE {}", ident(&found.owner))).await?;
+    let counted = session.client().query_one(&query, &[]).await;
+    session.end_reading().await?;
+    Ok(counted?.get(0))
 }
 
 /// Of the functions that a condition calls, those that it must not.

@@ -1,0 +1,194 @@
+//! Are batches as large, as frequent and as gentle as the policy says? Ties, limits, pauses, rows that the application holds.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pgreeve::job::archive::{Progress, Watch, carry_out};
+use serde_json::json;
+
+use crate::world::{World, policy};
+
+fn table(rows: u32, age: &str) -> String {
+    format!(
+        "create table t (id int primary key, body text, created_at timestamptz not null); create index on t (created_at);
+         insert into t select n, 'x', {age} from generate_series(1, {rows}) n; analyze t"
+    )
+}
+
+const EACH_ITS_OWN: &str = "timestamptz '2025-01-01' + n * interval '1 s'";
+
+fn listening(told: impl Fn(&Progress) + Send + Sync + 'static) -> Watch {
+    Watch { progress: Some(Arc::new(told)), ..Watch::default() }
+}
+
+/// Rows after each batch.
+async fn batches(world: &World, rows: serde_json::Value) -> Vec<i64> {
+    let task = world.task(&policy("t", rows)).await;
+    let told: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let watch = listening({
+        let told = Arc::clone(&told);
+        move |progress| told.lock().unwrap().push(progress.rows)
+    });
+    carry_out(&task, &world.session().await, &watch).await.unwrap();
+    let counts = told.lock().unwrap().clone();
+    let before = std::iter::once(0).chain(counts.iter().copied()).collect::<Vec<_>>();
+    counts.iter().zip(before).map(|(now, before)| now - before).collect()
+}
+
+#[tokio::test]
+async fn a_batch_holds_as_many_rows_as_it_should() {
+    let world = World::new(15, &table(2500, EACH_ITS_OWN)).await;
+    assert_eq!(batches(&world, json!({"batch": {"rows": 1000}})).await, [1000, 1000, 500]);
+}
+
+#[tokio::test]
+async fn many_rows_of_one_moment_go_in_batches_too() {
+    let world = World::new(15, &table(2500, "timestamptz '2025-01-01'")).await;
+    world.as_owner("insert into t values (0, 'x', '2024-12-31'), (9999, 'x', '2025-01-02')").await;
+    assert_eq!(batches(&world, json!({"batch": {"rows": 1000}})).await, [1, 1000, 1000, 500, 1]);
+    assert_eq!(world.count("t").await, 0);
+}
+
+#[tokio::test]
+async fn a_condition_that_few_rows_meet_goes_through_the_table_once() {
+    let world = World::new(15, &table(30_000, EACH_ITS_OWN)).await;
+    let sizes = batches(&world, json!({"batch": {"rows": 1000}, "where": "id % 100 = 0"})).await;
+    assert_eq!(sizes.iter().sum::<i64>(), 300);
+    assert!(sizes.len() <= 7, "{sizes:?}");
+    assert_eq!(
+        batches(&world, json!({"batch": {"rows": 1000}, "where": "id % 2 = 1"}))
+            .await
+            .iter()
+            .filter(|size| **size > 1000)
+            .count(),
+        0
+    );
+    assert_eq!(world.count("t").await, 14_700);
+}
+
+#[tokio::test]
+async fn a_run_ends_at_its_limit_of_rows_and_the_next_goes_on() {
+    let world = World::new(15, &table(2500, EACH_ITS_OWN)).await;
+    let mut spec = policy("t", json!({}));
+    spec.guards.max_rows_per_run = 1234;
+    let moved = world.remove(&spec).await;
+    assert_eq!((moved.rows, moved.left), (1234, 1266));
+    assert_eq!(moved.ended_early.as_deref(), Some("guards.maxRowsPerRun (1234) is reached"));
+    assert_eq!(world.remove(&spec).await.rows, 1234);
+    assert_eq!(world.remove(&spec).await.rows, 32);
+}
+
+#[tokio::test]
+async fn a_run_that_is_asked_to_stop_ends_after_its_batch() {
+    let world = World::new(15, &table(2500, EACH_ITS_OWN)).await;
+    let task = world.task(&policy("t", json!({"batch": {"rows": 100}}))).await;
+    let mut watch = Watch::default();
+    let (stop, told) = (watch.stop.clone(), AtomicUsize::new(0));
+    watch.progress = Some(Arc::new(move |_| {
+        if told.fetch_add(1, Ordering::Relaxed) == 2 {
+            stop.cancel();
+        }
+    }));
+    let moved = carry_out(&task, &world.session().await, &watch).await.unwrap();
+    assert_eq!((moved.rows, moved.left, moved.ended_early.as_deref()), (300, 2200, Some("it was asked to stop")));
+}
+
+#[tokio::test]
+async fn batches_take_their_share_of_the_time_and_no_more() {
+    let world = World::new(15, &table(2000, EACH_ITS_OWN)).await;
+    let begun = Instant::now();
+    let moved = world.remove(&policy("t", json!({"batch": {"rows": 500, "pause": "150ms"}}))).await;
+    assert!(begun.elapsed() > Duration::from_millis(450) && moved.throttled_by.as_deref() == Some("pause"), "{moved:?}");
+    let world = World::new(15, &table(20_000, EACH_ITS_OWN)).await;
+    let task = world.task(&policy("t", json!({"batch": {"rows": 2000, "maxLoad": 10}}))).await;
+    let moved = world.run(&task).await.unwrap();
+    assert_eq!((moved.rows, moved.throttled_by.as_deref()), (20_000, Some("maxLoad")));
+    let world = World::new(15, &table(20_000, EACH_ITS_OWN)).await;
+    let task = world.task(&policy("t", json!({"batch": {"rows": 2000}}))).await;
+    let free = world.run(&task).await.unwrap();
+    assert!(free.throttled_by.is_none() && free.per_second > 3 * moved.per_second, "{free:?} {moved:?}");
+}
+
+#[tokio::test]
+async fn rows_that_the_application_holds_are_passed_over_and_nobody_waits_long() {
+    let setup = format!(
+        "{}; create table d (id int primary key, t int references t on delete cascade); create index on d (t); insert into d select n, n from generate_series(1, 3000) n",
+        table(3000, EACH_ITS_OWN)
+    );
+    let world = World::new(15, &setup).await;
+    let task = world.task(&policy("t", json!({"dependents": [{"table": "d"}]}))).await;
+    let holder = world.database.superuser().await;
+    holder
+        .batch_execute("begin; update t set body = 'held' where id in (10, 1500); update d set id = id + 10000 where id = 2500")
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let moved = world.run(&task).await.unwrap();
+    assert_eq!((moved.rows, moved.dependents, moved.busy, moved.left), (2997, 2997, 3, 3), "{moved:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    holder.batch_execute("commit").await.unwrap();
+    let moved = world.run(&task).await.unwrap();
+    assert_eq!((moved.rows, moved.dependents, moved.busy), (3, 3, 0), "{moved:?}");
+    assert_eq!(world.one("select string_agg(id::text, ',' order by id) from t_archive where body = 'held'").await, "10,1500");
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_locks_puts_the_run_off_for_a_moment_only() {
+    let world = World::new(15, &table(3000, EACH_ITS_OWN)).await;
+    let task = world.task(&policy("t", json!({}))).await;
+    let holder = world.database.superuser().await;
+    holder.batch_execute("begin; lock table t in share mode").await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        holder.batch_execute("commit").await.unwrap();
+    };
+    let (moved, ()) = tokio::join!(world.run(&task), release);
+    let left = moved.unwrap();
+    // What could not be taken meanwhile goes with this run or the next.
+    assert_eq!(left.rows + world.run(&task).await.unwrap().rows, 3000, "{left:?}");
+}
+
+#[tokio::test]
+async fn dead_rows_make_batches_wait_until_they_are_gone() {
+    let world = World::new(15, &table(30_000, EACH_ITS_OWN)).await;
+    world.as_owner("update t set body = 'y'; update t set body = 'z'").await;
+    // The server takes note of them when the session that made them is idle.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    world.admin.batch_execute("select pg_stat_force_next_flush()").await.unwrap();
+    let task = world.task(&policy("t", json!({"batch": {"maxDeadTuplePercent": 20}}))).await;
+    let waits: Arc<Mutex<Vec<String>>> = Arc::default();
+    let watch = listening({
+        let waits = Arc::clone(&waits);
+        move |progress| waits.lock().unwrap().extend(progress.waits_for.clone())
+    });
+    let session = world.session().await;
+    let run = carry_out(&task, &session, &watch);
+    tokio::pin!(run);
+    // Autovacuum, as it were.
+    let moved = loop {
+        tokio::select! {
+            moved = &mut run => break moved,
+            () = tokio::time::sleep(Duration::from_millis(500)) => world.admin.batch_execute("vacuum t").await.unwrap(),
+        }
+    };
+    assert_eq!(
+        (moved.unwrap().throttled_by.as_deref(), waits.lock().unwrap().first().map(String::as_str)),
+        (Some("dead rows"), Some("dead rows"))
+    );
+}
+
+#[tokio::test]
+async fn a_run_ends_with_vacuum_or_says_what_to_run() {
+    let world = World::new(15, &table(2000, EACH_ITS_OWN)).await;
+    world.as_owner("insert into t values (9999, 'young', '2026-11-20')").await;
+    let suggested = world.remove(&policy("t", json!({"where": "id > 1000"}))).await.suggestion.unwrap();
+    assert!(suggested.ends_with("run: VACUUM (ANALYZE) \"public\".\"t\""), "{suggested}");
+    let moved = world.remove(&policy("t", json!({"vacuum": "Run"}))).await;
+    assert_eq!((moved.suggestion, moved.rows), (None, 1000));
+    let vacuumed = "select vacuum_count > 0 and analyze_count > 0 from pg_stat_user_tables where relname = 't'";
+    crate::support::eventually("the vacuum is noted", Duration::from_secs(10), async || {
+        (world.one(vacuumed).await == "true").then_some(())
+    })
+    .await;
+}
