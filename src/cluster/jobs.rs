@@ -124,17 +124,22 @@ pub async fn forget(client: &Client, owner: &Owner, name: &str) -> Result<(), Bl
     }
 }
 
-/// Removes a Job that has failed, so that it is tried again at the next look and not when its time comes.
+/// The same, but a Job whose Pod is at work stays: what is under way ends sooner than what would begin anew. Returns whether it went.
 ///
 /// # Errors
 /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
-pub async fn hurry(client: &Client, owner: &Owner, name: &str) -> Result<(), Blocked> {
+pub async fn forget_idle(client: &Client, owner: &Owner, name: &str) -> Result<bool, Blocked> {
+    let unavailable = |error| unavailable(&format!("Job {name}"), &error);
     let jobs: Api<Job> = Api::namespaced(client.clone(), &owner.namespace);
-    let found = jobs.get_opt(name).await.map_err(|error| unavailable(&format!("Job {name}"), &error))?;
-    match found.filter(|job| finished(job).is_some_and(|condition| condition.type_ == "Failed")) {
-        Some(failed) if is_ours(Some(&owner.uid), &failed).is_ok() => delete(&jobs, &failed).await,
-        _ => Ok(()),
+    let Some(found) = jobs.get_opt(name).await.map_err(unavailable)? else { return Ok(true) };
+    let ready = found.status.as_ref().and_then(|status| status.ready).unwrap_or(0);
+    if ready > 0 && finished(&found).is_none() {
+        return Ok(false);
     }
+    if is_ours(Some(&owner.uid), &found).is_ok() {
+        delete(&jobs, &found).await?;
+    }
+    Ok(true)
 }
 
 /// Names of the Jobs that are at work on a PostgresDatabase, whoever wants them.

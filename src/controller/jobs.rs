@@ -11,7 +11,7 @@
 //! ```
 //!
 //! and once it knows which tasks it wants at all, `jobs.keep_only(&owner, database, wanted)` removes Jobs of former wishes: a policy that was
-//! corrected need not wait for a Job that cannot start.
+//! corrected need not wait for a Job that cannot start. `jobs.stop(&owner)` removes all, for an owner that is suspended.
 //!
 //! A Job is found again by the task itself, so that a task must stay the same, to the letter, from the pass that begins it to the one that
 //! records its report: a moment in it is that of the run, not of the pass.
@@ -129,27 +129,36 @@ impl Jobs {
         jobs::forget(&self.client, owner, &jobs::name(owner, database, action)).await
     }
 
-    /// Has a task whose Job has failed tried again at the next [`Jobs::run`], not when its time comes: for a pass that a person has asked for.
-    ///
-    /// # Errors
-    /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
-    pub async fn hurry(&self, owner: &Owner, database: &str, action: &Action) -> Result<(), Blocked> {
-        jobs::hurry(&self.client, owner, &jobs::name(owner, database, action)).await
-    }
-
-    /// Removes the owner's Jobs that do none of these tasks, running ones too: every task may be broken off. Asks nothing of the API server
-    /// where there are none.
+    /// Removes the owner's Jobs of other tasks than these, unless their Pods are at work: one that cannot start is not in the way of a
+    /// corrected spec. Asks nothing of the API server where there are none.
     ///
     /// # Errors
     /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
     pub async fn keep_only(&self, owner: &Owner, database: &str, wanted: &[Action]) -> Result<(), Blocked> {
         let wanted: HashSet<String> = wanted.iter().map(|action| jobs::name(owner, database, action)).collect();
-        let known = lock(&self.known).get(&owner.uid).cloned().unwrap_or_default();
-        for name in known.difference(&wanted) {
-            jobs::forget(&self.client, owner, name).await?;
-            self.unlearn(&owner.uid, name);
+        for name in self.known(owner).difference(&wanted) {
+            if jobs::forget_idle(&self.client, owner, name).await? {
+                self.unlearn(&owner.uid, name);
+            }
         }
         Ok(())
+    }
+
+    /// Removes all Jobs of the owner, those at work too: every task may be broken off, and what it has done stays done. Asks nothing of the API
+    /// server where there are none.
+    ///
+    /// # Errors
+    /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+    pub async fn stop(&self, owner: &Owner) -> Result<(), Blocked> {
+        for name in self.known(owner) {
+            jobs::forget(&self.client, owner, &name).await?;
+            self.unlearn(&owner.uid, &name);
+        }
+        Ok(())
+    }
+
+    fn known(&self, owner: &Owner) -> HashSet<String> {
+        lock(&self.known).get(&owner.uid).cloned().unwrap_or_default()
     }
 
     async fn ensure(&self, owner: &Owner, database: &str, action: &Action) -> Result<State, Blocked> {

@@ -108,7 +108,7 @@ async fn as_many_jobs_of_a_database_begin_as_the_operator_was_told() {
 }
 
 #[tokio::test]
-async fn a_job_that_nobody_wants_any_more_goes_even_while_it_runs() {
+async fn a_job_that_nobody_wants_any_more_goes_unless_it_is_at_work() {
     let world = World::new(15).await;
     let (kubelet, jobs) = (Kubelet::of(&world.client, &world.namespace), jobs(&world.client, 1));
     let (owner, other) = (owner(&world.namespace, "events"), owner(&world.namespace, "other"));
@@ -117,20 +117,36 @@ async fn a_job_that_nobody_wants_any_more_goes_even_while_it_runs() {
     jobs.run(&owner, "db", &former).await;
     woken.has("events").await;
     let job = kubelet.job().await;
-    let unplaced = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "no disk"}]});
-    kubelet.pod(&job, "p", unplaced).await;
-    jobs.keep_only(&owner, "db", &[former]).await.unwrap();
-    jobs.keep_only(&other, "db", &[]).await.unwrap();
-    assert_eq!(kubelet.job().await.uid(), job.uid());
     let corrected: Action = {
-        let mut value = serde_json::to_value(task(&world.namespace, "events").action).unwrap();
+        let mut value = serde_json::to_value(&former).unwrap();
         value["job"]["cpu"] = json!("1");
         serde_json::from_value(value).unwrap()
     };
+    jobs.keep_only(&owner, "db", &[former]).await.unwrap();
+    jobs.keep_only(&other, "db", &[]).await.unwrap();
+    kubelet.at_work(&job, 1).await;
+    jobs.keep_only(&owner, "db", std::slice::from_ref(&corrected)).await.unwrap();
+    assert_eq!(kubelet.job().await.uid(), job.uid(), "what is under way ends by itself");
+    kubelet.at_work(&job, 0).await;
     assert!(message(jobs.run(&owner, "db", &corrected).await).contains(" waits: "));
     jobs.keep_only(&owner, "db", std::slice::from_ref(&corrected)).await.unwrap();
     assert!(message(jobs.run(&owner, "db", &corrected).await).contains("is about to start"));
     assert_ne!(kubelet.job().await.uid(), job.uid());
+}
+
+#[tokio::test]
+async fn an_owner_that_is_suspended_ends_its_jobs_and_no_others() {
+    let world = World::new(15).await;
+    let (kubelet, jobs) = (Kubelet::of(&world.client, &world.namespace), jobs(&world.client, 2));
+    let (first, second) = (owner(&world.namespace, "first"), owner(&world.namespace, "the-second"));
+    let woken = Woken::by(&jobs, &world.namespace);
+    run(&jobs, &first).await;
+    kubelet.at_work(&kubelet.job().await, 1).await;
+    run(&jobs, &second).await;
+    woken.has("first").await;
+    woken.has("the-second").await;
+    jobs.stop(&first).await.unwrap();
+    assert_eq!(kubelet.job().await.labels()["pgreeve.dev/policy"], "the-second");
 }
 
 #[tokio::test]

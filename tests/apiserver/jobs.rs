@@ -233,22 +233,6 @@ async fn a_failed_job_says_why_and_is_tried_again_later_and_later() {
 }
 
 #[tokio::test]
-async fn a_person_who_asks_need_not_wait_for_the_next_try() {
-    let stage = Stage::new().await;
-    let (name, hurry) =
-        (stage.job().name_any(), async |name: &str| jobs::hurry(&stage.client, &stage.owner, name).await.unwrap());
-    hurry(&name).await;
-    stage.ensure().await;
-    let job = stage.kubelet.job().await;
-    hurry(&name).await;
-    assert_eq!(stage.kubelet.job().await.uid(), job.uid(), "one that runs is not disturbed");
-    stage.kubelet.fail(&job, r#"{"reason":"MissingPrivilege","message":"GRANT it"}"#, "PodFailurePolicy").await;
-    hurry(&name).await;
-    assert!(message(&stage.ensure().await).contains("is about to start"));
-    assert_ne!(stage.kubelet.job().await.uid(), job.uid());
-}
-
-#[tokio::test]
 async fn without_an_answer_nothing_is_made_and_nothing_is_believed() {
     for fault in [ReadFault::Refused(500), ReadFault::Refused(403), ReadFault::Cut] {
         let stage = Stage::new().await;

@@ -50,6 +50,12 @@ impl Kubelet {
         self.pods.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.unwrap();
     }
 
+    /// So many Pods of this Job are at work.
+    pub async fn at_work(&self, job: &Job, ready: i32) {
+        let status = json!({"status": {"active": 1, "ready": ready, "startTime": "2026-11-21T08:00:00Z"}});
+        self.jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
     /// The Job's Pod succeeds with this termination message, and so does the Job.
     pub async fn succeed(&self, job: &Job, report: &str) {
         let name = format!("{}-pod", job.name_any());
