@@ -7,6 +7,8 @@ mod support;
 mod duckdb;
 mod export;
 mod faults;
+mod memory;
 mod restore;
 mod types;
+mod volume;
 mod world;
