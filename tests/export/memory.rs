@@ -26,10 +26,15 @@ async fn a_large_partition_takes_no_more_memory_than_a_small_one() {
     let target = world.target();
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "memory::the_export_of_a_process_of_its_own", "--ignored", "--nocapture"]);
-    child.env("EXPORT_TASK", task).env("EXPORT_HOST", target.host).env("EXPORT_DATABASE", target.database).env("EXPORT_USER", target.user);
+    child
+        .env("EXPORT_TASK", task)
+        .env("EXPORT_HOST", target.host)
+        .env("EXPORT_DATABASE", target.database)
+        .env("EXPORT_USER", target.user);
     child.env("MALLOC_ARENA_MAX", "1");
     let said = crate::support::process::run(&mut child);
-    let peak = said.lines().find_map(|line| line.rsplit_once("VmHWM ")?.1.parse::<u64>().ok()).unwrap_or_else(|| panic!("{said}"));
+    let peak =
+        said.lines().find_map(|line| line.rsplit_once("VmHWM ")?.1.parse::<u64>().ok()).unwrap_or_else(|| panic!("{said}"));
     println!("peak of the process that exported: {} MiB", peak >> 10);
     assert!(peak >> 10 <= LIMIT, "{} MiB", peak >> 10);
 }
@@ -48,7 +53,9 @@ async fn the_export_of_a_process_of_its_own() {
         password: None,
         tls: Tls::Disable,
     };
-    run(&Task::ExportPartition(Box::new(task)), &Access { target, budget: Budget::default(), storage: credentials() }).await.unwrap();
+    run(&Task::ExportPartition(Box::new(task)), &Access { target, budget: Budget::default(), storage: credentials() })
+        .await
+        .unwrap();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()).unwrap();
     println!("VmHWM {peak}");

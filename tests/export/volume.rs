@@ -34,7 +34,8 @@ async fn a_partition_lies_in_a_volume_and_what_a_killed_run_left_is_taken_away()
     }
     let Report::Exported(again) = run(&work, &access).await.unwrap() else { panic!("no export") };
     assert_eq!(again.id, export.id);
-    let mut names: Vec<_> = std::fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     let store = Store::open(&task.destination, &storage).unwrap();
     let content = store.get(&format!("{}/manifest.json", directory(&task, &export.id))).await.unwrap().unwrap();
