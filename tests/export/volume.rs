@@ -61,7 +61,7 @@ async fn an_upload_that_is_given_up_leaves_nothing() {
     let volume = tempfile::tempdir().unwrap();
     let store = Store::open(&pvc(), &Credentials { volume: volume.path().to_owned(), ..Credentials::default() }).unwrap();
     let mut upload = store.upload("a/b").await.unwrap();
-    upload.write(vec![7; 12 << 20].into()).await.unwrap();
+    upload.write(&vec![7; 12 << 20]).await.unwrap();
     upload.give_up().await;
     assert_eq!(store.get("a/b").await.unwrap(), None);
     assert_eq!(std::fs::read_dir(volume.path().join("shop/archive/a")).map_or(0, Iterator::count), 0);

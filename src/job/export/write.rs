@@ -71,7 +71,7 @@ impl Object {
     async fn write(&mut self, bytes: Bytes) -> Result<(), Blocked> {
         self.sha256.update(&bytes);
         self.bytes += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        self.upload.write(bytes).await
+        self.upload.write(&bytes).await
     }
 }
 
