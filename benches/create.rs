@@ -168,7 +168,7 @@ impl Bench {
         let session = tables::open(&self.server, &self.database).await;
         for policy in &self.policies {
             let look = pass::look(&[policy], &session, Clock::system().now()).await.unwrap();
-            let outcome = pass::execute(&session, &look.plans[0], Budget::default()).await;
+            let outcome = pass::execute(&session, &look.plans[0], Budget::default(), &pass::NoTasks, Clock::system().now()).await;
             assert_eq!(outcome.first_problem(), None);
             let look = pass::look(&[policy], &session, Clock::system().now()).await.unwrap();
             assert!(look.plans[0].actions.is_empty());

@@ -122,6 +122,10 @@ metrics! {
         "Partitions off the grid or unreadable; they are never touched.";
     default_rows: Family<TableLabels, Gauge> = Family::default(), "pgreeve_default_partition_rows",
         "Rows in default partitions; 0 is exact, more is PostgreSQL's estimate.";
+    expired: Family<TableLabels, Gauge> = Family::default(), "pgreeve_retention_expired_partitions",
+        "Partitions that have expired, are not held and are still attached.";
+    backlog: Family<TableLabels, Gauge> = Family::default(), "pgreeve_retention_backlog_bytes",
+        "Bytes that have expired and are still there, detached tables that wait to be dropped included.";
     pending: Family<ObjectLabels, Gauge> = Family::default(), "pgreeve_plan_pending_changes",
         "Changes that a plan holds and that are not carried out yet.";
     ready: Family<ReadyLabels, Gauge> = Family::default(), "pgreeve_policy_ready",
@@ -173,7 +177,7 @@ impl Metrics {
     pub fn forget_all(&self) {
         lock(&self.covered_until).clear();
         lock(&self.ready_reasons).clear();
-        for family in [&self.horizon, &self.partitions, &self.unmanaged, &self.default_rows] {
+        for family in self.of_tables() {
             family.clear();
         }
         self.pending.clear();
@@ -201,9 +205,13 @@ impl Metrics {
     /// Forgets the table of a policy that is gone.
     pub fn forget_table(&self, labels: &TableLabels) {
         lock(&self.covered_until).remove(labels);
-        for family in [&self.horizon, &self.partitions, &self.unmanaged, &self.default_rows] {
+        for family in self.of_tables() {
             family.remove(labels);
         }
+    }
+
+    fn of_tables(&self) -> [&Family<TableLabels, Gauge>; 6] {
+        [&self.horizon, &self.partitions, &self.unmanaged, &self.default_rows, &self.expired, &self.backlog]
     }
 }
 

@@ -49,7 +49,7 @@ pub const REQUESTED_AT_ANNOTATION: &str = "pgreeve.dev/requestedAt";
 
 /// Every CRD, in the order in which a person meets them. The files under `crds/` are exactly these.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [PostgresDatabase::crd(), PartitionPolicy::crd()].map(finish).into()
+    [PostgresDatabase::crd(), PartitionPolicy::crd(), RetentionPolicy::crd(), RetentionHold::crd()].map(finish).into()
 }
 
 /// Leaves out what an empty value would only add noise to: GitOps tools report `shortNames: []` as a difference for ever.

@@ -60,6 +60,7 @@ reasons! {
     OutsideWindow: Fine, "A plan waits for the next window.", "Wait for status.nextRun, or widen spec.window.";
     Suspended: Fine, "spec.suspend is true: nothing is planned or changed.", "Set spec.suspend to false.";
     JobRunning: Fine, "A Job does the work; the message says since when, or what its Pod waits for.", "Wait for it. `kubectl logs job/NAME` shows how it is coming along; a deleted Job is made anew.";
+    RunStarted: Fine, "A run of the schedule has begun; what it is for is written down before it acts.", "Nothing to do.";
     Applied: Fine, "A plan has been carried out.", "Nothing to do.";
     Deferred: Waiting, "A lock was not free within its budget, so the change was put off to spare the application.", "It is tried again by itself; the message names the sessions in the way. End the long transaction if it should not be there.";
     Stale: Waiting, "The catalog changed between plan and apply, so nothing more was touched.", "Nothing to do: the next pass plans anew.";
@@ -75,6 +76,9 @@ reasons! {
     JobFailed: Waiting, "A Job failed, or its Pod cannot start.", "Read the message, which quotes the Job or Kubernetes, and `kubectl logs job/NAME`. It is tried again with growing delays; delete the Job to have it tried at once.";
     KubernetesUnavailable: Waiting, "The Kubernetes API refused or did not answer a request.", "It is tried again by itself; check the operator's RBAC if it repeats.";
     DestinationUnavailable: Waiting, "The object store or volume did not do what was asked of it.", "It is tried again by itself; check that the store runs and can be reached from the Job's Pod.";
+    Referenced: Waiting, "Rows of another table refer to what should go, so it stays.", "Let the rows that refer to it go first; the message names the foreign key.";
+    BackupMissing: Waiting, "The backup that the policy asks for is not there, so nothing goes.", "See why the BackupSchedule has no backup of that age; the message names it.";
+    HoldsUnknown: Waiting, "The RetentionHolds could not be read, so nothing goes.", "Nothing to do if the API server was briefly away; check the operator's RBAC if it repeats.";
     InvalidSpec: Stalled, "The spec asks for something that cannot be done.", "Change the field that the message names.";
     DatabaseNotFound: Stalled, "No PostgresDatabase of that name is in this namespace.", "Create it, or correct spec.databaseRef.name.";
     SecretNotFound: Stalled, "The Secret with the connection does not exist or may not be read.", "Create the Secret, correct its name, or grant the operator get on Secrets in this namespace.";

@@ -345,6 +345,10 @@ pub struct Retired {
 pub struct Exported {
     /// The partition.
     pub partition: String,
+    /// Its OID.
+    pub oid: i64,
+    /// Identifier of the export, which the partition's constraint and the manifest bear too.
+    pub export: String,
     /// The manifest's URL.
     pub url: String,
     /// Rows.
@@ -373,6 +377,12 @@ pub struct RowProgress {
     /// Why it went slower than it could, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_by: Option<String>,
+    /// Why the run ended before everything had gone, if so; the next one goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_early: Option<String>,
+    /// What to run by hand because of the dead rows that are left behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
 }
 
 /// A run that is under way: what it is for does not change until it ends.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows PostgreSQL.
 
+pub mod backups;
 pub mod events;
 pub mod jobs;
 pub mod objects;

@@ -9,6 +9,8 @@ mod nudge;
 mod partition_policy;
 mod policy;
 mod postgres_database;
+mod retention_hold;
+mod retention_policy;
 mod sessions;
 
 use std::sync::Arc;
@@ -132,6 +134,18 @@ pub async fn run_with(
         )));
         controllers.push(Box::pin(driver::drive(
             Arc::new(partition_policy::kind(context.clone())),
+            context.clone(),
+            namespace.clone(),
+            &router,
+        )));
+        controllers.push(Box::pin(driver::drive(
+            Arc::new(retention_policy::kind(context.clone())),
+            context.clone(),
+            namespace.clone(),
+            &router,
+        )));
+        controllers.push(Box::pin(driver::drive(
+            Arc::new(retention_hold::Holds::new(context.clone())),
             context.clone(),
             namespace,
             &router,

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::Context;
 use super::policy::{PolicyKind, Reporting};
-use crate::api::{PartitionPolicy, PartitionPolicyStatus, PolicyStatus};
+use crate::api::{PartitionPolicy, PartitionPolicyStatus, PolicySettings, PolicyStatus};
 use crate::metrics::{Metrics, TableLabels};
-use crate::pass::Found;
+use crate::pass::{Found, NoTasks};
+use crate::plan::action::Blocked;
 
 /// The kind, for the driver.
 pub(crate) fn kind(context: Context) -> PolicyKind<PartitionPolicy> {
@@ -17,18 +18,33 @@ pub(crate) fn kind(context: Context) -> PolicyKind<PartitionPolicy> {
 }
 
 impl Reporting for PartitionPolicy {
+    type Object = Self;
+    type Series = TableLabels;
+    type Tasks = NoTasks;
+
     const NAME: &'static str = "PartitionPolicy";
     const FIELD_MANAGER: &'static str = "pgreeve-partitionpolicy";
-    type Series = TableLabels;
 
-    fn common(&self) -> PolicyStatus {
-        self.status.clone().unwrap_or_default().policy
+    fn settings_of(object: &Self) -> &PolicySettings {
+        &object.spec.policy
     }
 
-    fn status(&self, policy: PolicyStatus, facts: Option<&Found>, now: Timestamp) -> Value {
-        let Some(coverage) = facts.and_then(|found| found.coverage.as_ref()) else {
+    fn common(object: &Self) -> PolicyStatus {
+        object.status.clone().unwrap_or_default().policy
+    }
+
+    async fn surround(object: &Self, _requested: Option<&str>, _context: &Context) -> Result<Self, Blocked> {
+        Ok(object.clone())
+    }
+
+    fn tasks(&self, _context: &Context) -> NoTasks {
+        NoTasks
+    }
+
+    fn status(object: &Self, policy: PolicyStatus, found: Option<(&Self, &Found)>, now: Timestamp) -> Value {
+        let Some(coverage) = found.and_then(|(_, found)| found.coverage.as_ref()) else {
             // What was true at the last look is kept: the conditions say that this one saw nothing.
-            let previous = self.status.clone().unwrap_or_default();
+            let previous = object.status.clone().unwrap_or_default();
             return serde_json::to_value(PartitionPolicyStatus { policy, ..previous }).unwrap_or_default();
         };
         let status = PartitionPolicyStatus {
@@ -41,12 +57,12 @@ impl Reporting for PartitionPolicy {
         serde_json::to_value(status).unwrap_or_default()
     }
 
-    fn series(&self) -> TableLabels {
+    fn series(object: &Self) -> TableLabels {
         TableLabels {
-            namespace: self.namespace().unwrap_or_default().into(),
-            database: self.spec.policy.database_ref.name.clone().into(),
-            policy: self.name_any().into(),
-            table: self.spec.table.to_string().into(),
+            namespace: object.namespace().unwrap_or_default().into(),
+            database: object.spec.policy.database_ref.name.clone().into(),
+            policy: object.name_any().into(),
+            table: object.spec.table.to_string().into(),
         }
     }
 

@@ -12,32 +12,60 @@ use serde_json::Value;
 use super::Context;
 use super::kind::{Kind, Report};
 use super::sessions::Lease;
-use crate::api::{APPROVE_ANNOTATION, PolicyStatus, Reason};
+use crate::api::{APPROVE_ANNOTATION, PolicySettings, PolicyStatus, Reason};
 use crate::metrics::{ActionLabels, Metrics};
-use crate::pass::{self, Look, Policy};
+use crate::pass::{self, Look, Policy, Tasks};
 use crate::plan::action::{Blocked, Plan};
 use crate::plan::outcome::{ActionResult, Outcome};
 use crate::plan::status::{self, Finding, Run};
 use crate::plan::{Gate, gate};
 use crate::postgres::Session;
 
-/// What a policy adds to the common pass.
-pub(crate) trait Reporting:
-    Policy + Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug + Send + 'static
-{
+/// Looks and runs that one pass may make: a step that makes the next one possible need not wait for the next pass.
+const ROUNDS: usize = 8;
+
+/// What a kind of policy adds to the common pass.
+pub(crate) trait Reporting: Policy + Send + 'static {
+    /// The custom resource.
+    type Object: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + DeserializeOwned
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static;
+    /// Identifies the object's series in the metrics.
+    type Series: Clone + Send + Sync;
+    /// Carries out what a pass is too short for.
+    type Tasks: Tasks + Send;
+
     /// Kind name.
     const NAME: &'static str;
     /// Field manager of the status.
     const FIELD_MANAGER: &'static str;
-    /// Identifies the object's series in the metrics.
-    type Series: Clone + Send + Sync;
 
+    /// The settings of an object.
+    fn settings_of(object: &Self::Object) -> &PolicySettings;
     /// The common part of the status that the object has.
-    fn common(&self) -> PolicyStatus;
-    /// The whole status; `facts` are absent where nothing could be observed.
-    fn status(&self, common: PolicyStatus, facts: Option<&Self::Facts>, now: Timestamp) -> Value;
+    fn common(object: &Self::Object) -> PolicyStatus;
+    /// The policy, with what a plan needs to know and its database does not tell.
+    fn surround(
+        object: &Self::Object,
+        requested: Option<&str>,
+        context: &Context,
+    ) -> impl Future<Output = Result<Self, Blocked>> + Send;
+    /// What carries out its tasks.
+    fn tasks(&self, context: &Context) -> Self::Tasks;
+    /// Takes note of what tasks have reported.
+    fn learn(&mut self, _tasks: &Self::Tasks) {}
+    /// Whether this plan begins a run that must be written down before it acts; then it is written down, and the next pass acts.
+    fn begins(&mut self, _plan: &Plan, _now: Timestamp) -> Option<String> {
+        None
+    }
+    /// The whole status; what was found is absent where nothing could be observed.
+    fn status(object: &Self::Object, common: PolicyStatus, found: Option<(&Self, &Self::Facts)>, now: Timestamp) -> Value;
     /// Its series in the metrics.
-    fn series(&self) -> Self::Series;
+    fn series(object: &Self::Object) -> Self::Series;
     /// Sets them.
     fn measure(metrics: &Metrics, series: &Self::Series, facts: &Self::Facts);
     /// Removes them.
@@ -60,8 +88,9 @@ struct Measured<S> {
 }
 
 /// A pass that found something.
-struct Passed<F> {
-    look: Look<F>,
+struct Passed<P: Policy> {
+    policy: P,
+    look: Look<P::Facts>,
     gate: Gate,
     run: Option<(Timestamp, Timestamp, Outcome)>,
 }
@@ -71,32 +100,50 @@ impl<P: Reporting> PolicyKind<P> {
         Self { context, measured: Mutex::default() }
     }
 
-    async fn work(&self, policy: &P) -> Result<Passed<P::Facts>, Blocked> {
-        let database = &policy.settings().database_ref.name;
-        let namespace = policy.namespace().unwrap_or_default();
+    fn now(&self) -> Timestamp {
+        self.context.config.clock.now()
+    }
+
+    async fn work(&self, object: &P::Object, requested: Option<&str>) -> Result<Passed<P>, Blocked> {
+        let database = &P::settings_of(object).database_ref.name;
+        let namespace = object.namespace().unwrap_or_default();
         let mut lease = self.acquire(&namespace, database).await?;
+        let mut policy = P::surround(object, requested, &self.context).await?;
         let session = lease.take()?;
-        let look = self.look(policy, &session).await?;
+        let mut look = self.look(&policy, &session).await?;
         lease.put(session);
         if let Some(refused) = pass::unwritable(&look.server) {
             return Err(through(database, refused));
         }
-        let gate = self.gate(policy, &look)?;
-        if gate != Gate::Go {
-            return Ok(Passed { look, gate, run: None });
+        let mut gate = self.gate(object, &policy, &look)?;
+        if gate == Gate::Go
+            && let Some(message) = policy.begins(first(&look.plans)?, self.now())
+        {
+            gate = Gate::Hold { reason: Reason::RunStarted, message, until: Some(self.now()) };
         }
-        let plan = first(&look.plans)?;
+        if gate != Gate::Go {
+            return Ok(Passed { policy, look, gate, run: None });
+        }
         let _worker = lease.worker().await;
-        let session = lease.take()?;
-        let started = self.context.config.clock.now();
-        let outcome = pass::execute(&session, plan, lease.budget).await;
-        let finished = self.context.config.clock.now();
-        self.count(&outcome);
-        let look = self.look(policy, &session).await?;
-        lease.put(session);
-        // A changed database is another plan: approval does not extend to what is left.
-        let gate = self.gate(policy, &look)?;
-        Ok(Passed { look, gate, run: Some((started, finished, outcome)) })
+        let started = self.now();
+        let mut outcome = Outcome::default();
+        for _ in 0..ROUNDS {
+            let session = lease.take()?;
+            let tasks = policy.tasks(&self.context);
+            let done = pass::execute(&session, first(&look.plans)?, lease.budget, &tasks, self.now()).await;
+            self.count(&done);
+            policy.learn(&tasks);
+            look = self.look(&policy, &session).await?;
+            lease.put(session);
+            // A changed database is another plan: approval does not extend to what is left.
+            gate = self.gate(object, &policy, &look)?;
+            let goes_on = gate == Gate::Go && done.first_problem().is_none() && done.done() > 0;
+            outcome.results.extend(done.results);
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(Passed { policy, look, gate, run: Some((started, self.now(), outcome)) })
     }
 
     async fn acquire(&self, namespace: &str, database: &str) -> Result<Lease, Blocked> {
@@ -114,13 +161,15 @@ impl<P: Reporting> PolicyKind<P> {
     }
 
     async fn look(&self, policy: &P, session: &Session) -> Result<Look<P::Facts>, Blocked> {
-        let looked = pass::look(&[policy], session, self.context.config.clock.now()).await;
+        let looked = pass::look(&[policy], session, self.now()).await;
         looked.map_err(|fault| pass::blocked(&policy.id().to_string(), &fault))
     }
 
-    fn gate(&self, policy: &P, look: &Look<P::Facts>) -> Result<Gate, Blocked> {
-        let approved = policy.annotations().get(APPROVE_ANNOTATION).map(String::as_str);
-        gate::gate(policy.settings(), approved, first(&look.plans)?, self.context.config.clock.now())
+    fn gate(&self, object: &P::Object, policy: &P, look: &Look<P::Facts>) -> Result<Gate, Blocked> {
+        let plan = first(&look.plans)?;
+        let fingerprint = policy.is_approved(plan).then(|| plan.fingerprint());
+        let annotation = object.annotations().get(APPROVE_ANNOTATION).map(String::as_str);
+        gate::gate(policy.settings(), fingerprint.as_deref().or(annotation), plan, self.now())
     }
 
     fn count(&self, outcome: &Outcome) {
@@ -133,9 +182,15 @@ impl<P: Reporting> PolicyKind<P> {
         }
     }
 
-    fn report(&self, policy: &P, requested: Option<&str>, finding: &Finding<'_>, facts: Option<&P::Facts>) -> Report {
-        let now = self.context.config.clock.now();
-        let common = status::report(&policy.common(), policy.meta().generation, requested, finding, now);
+    fn report(
+        &self,
+        object: &P::Object,
+        requested: Option<&str>,
+        finding: &Finding<'_>,
+        found: Option<(&P, &P::Facts)>,
+    ) -> Report {
+        let now = self.now();
+        let common = status::report(&P::common(object), object.meta().generation, requested, finding, now);
         let due = common.next_run.as_ref().map(|time| time.0);
         let (applied, pending) = match finding {
             Finding::Planned { run: Some(run), left, .. } if run.outcome.done() > 0 => {
@@ -144,7 +199,7 @@ impl<P: Reporting> PolicyKind<P> {
             Finding::Planned { left, .. } => (None, left.actions.len()),
             Finding::Suspended | Finding::Refused(_) => (None, 0),
         };
-        Report { state: status::state(finding), status: policy.status(common, facts, now), applied, due, pending }
+        Report { state: status::state(finding), status: P::status(object, common, found, now), applied, due, pending }
     }
 
     /// The database counts its policies, and looks for privileges that a new one lacks.
@@ -152,45 +207,46 @@ impl<P: Reporting> PolicyKind<P> {
         self.context.nudges.soon("PostgresDatabase", namespace, database, &self.context.stop);
     }
 
-    fn measure(&self, policy: &P, facts: &P::Facts) {
-        let key = (policy.namespace().unwrap_or_default(), policy.name_any());
-        let (database, series) = (policy.settings().database_ref.name.clone(), policy.series());
+    fn measure(&self, object: &P::Object, facts: &P::Facts) {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        let (database, series) = (P::settings_of(object).database_ref.name.clone(), P::series(object));
         P::measure(&self.context.metrics, &series, facts);
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Measured { database, series });
     }
 }
 
 impl<P: Reporting> Kind for PolicyKind<P> {
-    type Object = P;
+    type Object = P::Object;
     const NAME: &'static str = P::NAME;
     const FIELD_MANAGER: &'static str = P::FIELD_MANAGER;
 
-    async fn pass(&self, policy: &P, requested: Option<&str>) -> Report {
-        if policy.common().observed_generation.is_none() {
-            self.tell_database(&policy.namespace().unwrap_or_default(), &policy.settings().database_ref.name);
+    async fn pass(&self, object: &P::Object, requested: Option<&str>) -> Report {
+        let settings = P::settings_of(object);
+        if P::common(object).observed_generation.is_none() {
+            self.tell_database(&object.namespace().unwrap_or_default(), &settings.database_ref.name);
         }
-        if policy.settings().suspend {
-            return self.report(policy, requested, &Finding::Suspended, None);
+        if settings.suspend {
+            return self.report(object, requested, &Finding::Suspended, None);
         }
-        let passed = match self.work(policy).await {
+        let passed = match self.work(object, requested).await {
             Ok(passed) => passed,
-            Err(blocked) => return self.report(policy, requested, &Finding::Refused(&blocked), None),
+            Err(blocked) => return self.report(object, requested, &Finding::Refused(&blocked), None),
         };
         let (Some(facts), Some(left)) = (passed.look.facts.first(), passed.look.plans.first()) else {
             let blocked = Blocked::new(Reason::ConnectionLost, "nothing was observed");
-            return self.report(policy, requested, &Finding::Refused(&blocked), None);
+            return self.report(object, requested, &Finding::Refused(&blocked), None);
         };
-        self.measure(policy, facts);
-        let settled = policy.settled(facts, self.context.config.clock.now());
+        self.measure(object, facts);
+        let settled = passed.policy.settled(facts, self.now());
         let run = passed.run.as_ref().map(|(started, finished, outcome)| Run { started: *started, finished: *finished, outcome });
         let finding = Finding::Planned { left, gate: &passed.gate, run, settled: &settled };
-        self.report(policy, requested, &finding, Some(facts))
+        self.report(object, requested, &finding, Some((&passed.policy, facts)))
     }
 
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report {
         let previous: PolicyStatus = serde_json::from_value(previous.clone()).unwrap_or_default();
         let finding = Finding::Refused(blocked);
-        let common = status::report(&previous, generation, None, &finding, self.context.config.clock.now());
+        let common = status::report(&previous, generation, None, &finding, self.now());
         let status = serde_json::to_value(&common).unwrap_or_default();
         Report { state: status::state(&finding), status, applied: None, due: None, pending: 0 }
     }

@@ -13,7 +13,7 @@ use crate::api::condition::{READY, find};
 use crate::api::{PartitionPolicy, PostgresDatabase, PostgresDatabaseStatus, Reason};
 use crate::cluster::objects;
 use crate::metrics::DatabaseLabels;
-use crate::pass;
+use crate::pass::{self, NoTasks};
 use crate::plan::action::{Action, Blocked};
 use crate::plan::database::{self, Finding, Sight};
 use crate::plan::outcome::ActionResult;
@@ -98,7 +98,7 @@ impl Kind {
             }
         };
         let _worker = lease.worker().await;
-        let outcome = pass::execute(&session, &plan, lease.budget).await;
+        let outcome = pass::execute(&session, &plan, lease.budget, &NoTasks, self.context.config.clock.now()).await;
         sight.refused = outcome.first_problem().map(|(action, result)| not_created(action, result));
         let done = outcome.results.iter().filter(|(_, result)| matches!(result, ActionResult::Done { .. }));
         sight.created = done.map(|(action, _)| action.subject().to_owned()).collect();

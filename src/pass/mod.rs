@@ -4,6 +4,7 @@
 
 mod fault;
 mod partition_policy;
+mod retention_policy;
 mod rows;
 
 use std::collections::BTreeSet;
@@ -14,12 +15,13 @@ use jiff::Timestamp;
 
 pub use fault::{blocked, reason};
 pub use partition_policy::Found;
+pub use retention_policy::{Leaving, Retention};
 pub use rows::RowsFound;
 
 use crate::api::{PolicySettings, Reason};
-use crate::plan::action::{Blocked, ObjectId, Plan};
+use crate::plan::action::{Action, Blocked, ObjectId, Plan};
 use crate::plan::outcome::{ActionResult, Outcome};
-use crate::plan::snapshot::Server;
+use crate::plan::snapshot::{Oid, Server};
 use crate::postgres::error::FaultKind;
 use crate::postgres::execute::{self, Budget};
 use crate::postgres::{Fault, Session, server};
@@ -46,6 +48,11 @@ pub trait Policy: Sync + Sized {
 
     /// What is to be done.
     fn plan(&self, server: &Server, facts: &Self::Facts, now: Timestamp) -> Plan;
+
+    /// Whether a person has approved this plan otherwise than by the annotation, as by approving the run that it belongs to.
+    fn is_approved(&self, _plan: &Plan) -> bool {
+        false
+    }
 
     /// What to say when nothing is to be done.
     fn settled(&self, facts: &Self::Facts, now: Timestamp) -> String;
@@ -135,21 +142,42 @@ pub fn unwritable(server: &Server) -> Option<Blocked> {
     None
 }
 
-/// Carries out a plan, action by action. What was put off keeps those waiting that lock the same tables, and no others; after a
-/// stale action, a lost connection or another operator nothing more is tried.
-pub async fn execute(session: &Session, plan: &Plan, budget: Budget) -> Outcome {
+/// Carries out what moves data or runs long.
+pub trait Tasks: Sync {
+    /// Begins a task, or looks how far it is.
+    fn run(&self, action: &Action) -> impl Future<Output = ActionResult> + Send;
+}
+
+/// For plans that hold no task.
+#[derive(Clone, Copy, Debug)]
+pub struct NoTasks;
+
+impl Tasks for NoTasks {
+    async fn run(&self, action: &Action) -> ActionResult {
+        ActionResult::Failed { sqlstate: None, message: format!("{action} needs a Job, and none can be started here") }
+    }
+}
+
+/// Carries out a plan, action by action. What was put off keeps those waiting that lock the same tables or belong to the same
+/// partition, and no others; after a stale action, a lost connection or another operator nothing more is tried.
+pub async fn execute(session: &Session, plan: &Plan, budget: Budget, tasks: &impl Tasks, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     let mut busy: BTreeSet<String> = BTreeSet::new();
+    let mut unfinished: BTreeSet<Oid> = BTreeSet::new();
     for action in &plan.actions {
-        let script = sql::script(action);
+        let script = sql::script(action).at(now);
         let tables: Vec<String> = script.locks().into_iter().map(|(_, table)| table).collect();
-        if tables.iter().any(|table| busy.contains(table)) {
+        let follows = action.leaves().is_some_and(|oid| unfinished.contains(&oid));
+        if action.waits() || follows || tables.iter().any(|table| busy.contains(table)) {
             continue;
         }
-        let result = execute::carry_out(session, &script, budget).await;
+        let result = if action.is_task() { tasks.run(action).await } else { execute::carry_out(session, &script, budget).await };
         let is_last = session.is_closed() || matches!(result, ActionResult::Stale { .. } | ActionResult::OtherOperator);
         if matches!(result, ActionResult::Deferred { .. }) {
             busy.extend(tables);
+        }
+        if !matches!(result, ActionResult::Done { .. }) {
+            unfinished.extend(action.leaves());
         }
         tracing::info!(object = %plan.object, action = %action, result = result.name(), "action");
         outcome.results.push((action.clone(), result));

@@ -3,8 +3,12 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::change::Change;
 use super::fingerprint;
-use super::removal::{ArchiveRows, CreateArchiveTable, ExportPartition, ExtendArchiveTable};
+use super::removal::{
+    ArchiveRows, CreateArchiveTable, DetachPartition, DropForeignKey, DropTable, ExportPartition, ExportProof,
+    ExtendArchiveTable, FinalizeDetach, MoveToArchive, MoveToSchema, ReopenPartition,
+};
 use super::snapshot::Oid;
 use crate::api::{Reason, TableName};
 
@@ -57,6 +61,20 @@ pub enum Action {
     CreateArchiveTable(Box<CreateArchiveTable>),
     /// An archive table follows its source.
     ExtendArchiveTable(Box<ExtendArchiveTable>),
+    /// A detach that was broken off is brought to its end.
+    FinalizeDetach(FinalizeDetach),
+    /// A partition that was closed for an export takes rows again.
+    ReopenPartition(ReopenPartition),
+    /// A partition stops being part of its table.
+    DetachPartition(DetachPartition),
+    /// A partition becomes one of the archive table.
+    MoveToArchive(MoveToArchive),
+    /// A detached partition moves to another schema.
+    MoveToSchema(MoveToSchema),
+    /// A detached partition loses a foreign key.
+    DropForeignKey(DropForeignKey),
+    /// A detached partition is dropped.
+    DropTable(DropTable),
 }
 
 /// See [`Action::CreatePartition`].
@@ -144,89 +162,6 @@ pub struct CreateExtension {
     pub name: String,
 }
 
-/// One property of a partition set to a value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "set", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Change {
-    /// `ALTER TABLE … SET TABLESPACE`, only ever on a new, empty partition.
-    Tablespace {
-        /// The tablespace.
-        name: String,
-    },
-    /// `ALTER TABLE … SET (…)`
-    StorageParameter {
-        /// The parameter.
-        name: String,
-        /// Its value.
-        value: String,
-    },
-    /// `ALTER TABLE … ALTER COLUMN … SET STATISTICS`
-    Statistics {
-        /// The column.
-        column: String,
-        /// The target.
-        target: i32,
-    },
-    /// `CREATE INDEX` (CONCURRENTLY on a partition that exists).
-    Index {
-        /// Its name.
-        name: String,
-        /// The columns.
-        columns: Vec<String>,
-        /// The access method, in PostgreSQL's name.
-        method: String,
-        /// Whether it is unique.
-        unique: bool,
-        /// Whether an invalid index of that name, left by a failed build, is dropped first.
-        replaces_invalid: bool,
-    },
-    /// An index of a sibling, by the definition that PostgreSQL prints, for another table and another name.
-    IndexLike {
-        /// Its name.
-        name: String,
-        /// What follows `ON table` in the definition.
-        definition: String,
-        /// Whether it is unique.
-        unique: bool,
-    },
-    /// `ALTER TABLE … REPLICA IDENTITY`
-    ReplicaIdentity {
-        /// `DEFAULT`, `FULL` or `NOTHING`.
-        identity: String,
-    },
-    /// `ALTER TABLE … ENABLE|DISABLE ROW LEVEL SECURITY` and `FORCE|NO FORCE`
-    RowSecurity {
-        /// Whether it is on.
-        enabled: bool,
-        /// Whether it holds for the owner.
-        forced: bool,
-    },
-    /// `CREATE POLICY`
-    Policy {
-        /// Its name.
-        name: String,
-        /// What follows `CREATE POLICY name ON table`.
-        definition: String,
-    },
-    /// `GRANT … TO`
-    Grant {
-        /// The role; `public` is everybody.
-        role: String,
-        /// The privileges, in PostgreSQL's names.
-        privileges: Vec<String>,
-    },
-    /// `COMMENT ON TABLE`
-    Comment {
-        /// The text.
-        text: String,
-    },
-    /// `ALTER TABLE … OWNER TO`
-    Owner {
-        /// The role.
-        role: String,
-    },
-}
-
 /// Something that a plan does not do, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -282,12 +217,23 @@ pub struct Plan {
     /// When the clock next asks for something, if it does.
     #[serde(skip)]
     pub due: Option<Timestamp>,
+    /// Why the plan needs a person's word even where the policy asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wants_approval: Option<String>,
 }
 
 impl Plan {
     /// A plan without changes.
     pub fn empty(object: ObjectId, headline: impl Into<String>) -> Self {
-        Self { object, headline: headline.into(), actions: vec![], blocked: vec![], notes: vec![], due: None }
+        Self {
+            object,
+            headline: headline.into(),
+            actions: vec![],
+            blocked: vec![],
+            notes: vec![],
+            due: None,
+            wants_approval: None,
+        }
     }
 
     /// A plan that only says why nothing can be planned.
@@ -317,19 +263,29 @@ impl Plan {
         if parts.is_empty() { "no changes".into() } else { parts.join(", ") }
     }
 
-    fn counts(&self) -> [(&'static str, usize); 7] {
+    fn counts(&self) -> Vec<(String, usize)> {
         let count = |wanted: &str| self.actions.iter().filter(|action| action.verb() == wanted).count();
-        [
-            ("to create", count("create")),
-            ("to repair", count("repair")),
-            ("to clean up", count("clean up")),
-            ("to export", count("export")),
-            ("to archive", count("archive")),
-            ("to delete from", count("delete from")),
-            ("blocked", self.blocked.len()),
-        ]
+        let mut counts: Vec<(String, usize)> = VERBS.iter().map(|verb| (format!("to {verb}"), count(verb))).collect();
+        counts.push(("blocked".into(), self.blocked.len()));
+        counts
     }
 }
+
+/// The verbs of all actions, in the order of summaries.
+const VERBS: [&str; 12] = [
+    "create",
+    "repair",
+    "clean up",
+    "finish detaching",
+    "reopen",
+    "export",
+    "archive",
+    "delete from",
+    "detach",
+    "move",
+    "release",
+    "drop",
+];
 
 impl Action {
     /// The verb of this action in summaries.
@@ -343,12 +299,40 @@ impl Action {
             Action::DropGuard(_) => "clean up",
             Action::ExportPartition(_) => "export",
             Action::ArchiveRows(rows) => rows.action.verb(),
+            Action::FinalizeDetach(_) => "finish detaching",
+            Action::ReopenPartition(_) => "reopen",
+            Action::DetachPartition(_) => "detach",
+            Action::MoveToArchive(_) | Action::MoveToSchema(_) => "move",
+            Action::DropForeignKey(_) => "release",
+            Action::DropTable(_) => "drop",
         }
     }
 
     /// Whether it is carried out by a Job, because it moves data or runs long.
     pub const fn is_task(&self) -> bool {
         matches!(self, Action::ExportPartition(_) | Action::ArchiveRows(_))
+    }
+
+    /// Whether the action waits for another one of the same plan: what it needs is not there yet.
+    pub const fn waits(&self) -> bool {
+        let (Action::DetachPartition(DetachPartition { export, .. }) | Action::DropTable(DropTable { export, .. })) = self else {
+            return false;
+        };
+        matches!(export, ExportProof::Awaited)
+    }
+
+    /// The table that leaves, where one does: its steps follow each other.
+    pub fn leaves(&self) -> Option<Oid> {
+        match self {
+            Action::ExportPartition(export) => Some(export.partition.oid),
+            Action::FinalizeDetach(finalize) => Some(finalize.partition.oid),
+            Action::DetachPartition(detach) => Some(detach.partition.oid),
+            Action::MoveToArchive(moved) => Some(moved.partition.oid),
+            Action::MoveToSchema(moved) => Some(moved.table.oid),
+            Action::DropForeignKey(key) => Some(key.table.oid),
+            Action::DropTable(drop) => Some(drop.table.oid),
+            _ => None,
+        }
     }
 
     /// What the action is about, such as a partition's name.
@@ -363,6 +347,13 @@ impl Action {
             Action::ArchiveRows(rows) => &rows.table.table.name,
             Action::CreateArchiveTable(create) => &create.archive.name,
             Action::ExtendArchiveTable(extend) => &extend.archive.table.name,
+            Action::FinalizeDetach(finalize) => &finalize.partition.table.name,
+            Action::ReopenPartition(reopen) => &reopen.partition.table.name,
+            Action::DetachPartition(detach) => &detach.partition.table.name,
+            Action::MoveToArchive(moved) => &moved.partition.table.name,
+            Action::MoveToSchema(moved) => &moved.table.table.name,
+            Action::DropForeignKey(key) => &key.table.table.name,
+            Action::DropTable(drop) => &drop.table.table.name,
         }
     }
 
@@ -378,6 +369,13 @@ impl Action {
             Action::ArchiveRows(rows) => rows.describe(),
             Action::CreateArchiveTable(create) => format!("for rows of {}", create.source.table),
             Action::ExtendArchiveTable(extend) => extend.describe(),
+            Action::FinalizeDetach(_) => "a broken-off DETACH CONCURRENTLY".into(),
+            Action::ReopenPartition(_) => "to writes: it does not go after all".into(),
+            Action::DetachPartition(detach) => detach.describe(),
+            Action::MoveToArchive(moved) => format!("to {}, {}", moved.archive.table, moved.bound),
+            Action::MoveToSchema(moved) => format!("to schema {}", moved.schema),
+            Action::DropForeignKey(key) => format!("from its foreign key {} to {}", key.constraint, key.target),
+            Action::DropTable(drop) => drop.describe(),
         }
     }
 }
@@ -385,28 +383,5 @@ impl Action {
 impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} {}", self.verb(), self.subject(), self.detail())
-    }
-}
-
-impl Change {
-    /// The change in a few words.
-    pub fn describe(&self) -> String {
-        match self {
-            Change::Tablespace { name } => format!("tablespace {name}"),
-            Change::StorageParameter { name, value } => format!("{name}={value}"),
-            Change::Statistics { column, target } => format!("statistics of {column} {target}"),
-            Change::Index { name, columns, method, .. } => format!("index {name} {method} ({})", columns.join(", ")),
-            Change::IndexLike { name, .. } => format!("index {name}"),
-            Change::ReplicaIdentity { identity } => format!("replica identity {}", identity.to_lowercase()),
-            Change::RowSecurity { enabled, forced } => match (enabled, forced) {
-                (true, true) => "row security on, forced".into(),
-                (true, false) => "row security on".into(),
-                (false, _) => "row security off".into(),
-            },
-            Change::Policy { name, .. } => format!("policy {name}"),
-            Change::Grant { role, privileges } => format!("grant {} to {role}", privileges.join(", ").to_lowercase()),
-            Change::Comment { .. } => "comment".into(),
-            Change::Owner { role } => format!("owner {role}"),
-        }
     }
 }

@@ -77,8 +77,24 @@ pub const UNIQUE_ARCHIVE: Finding = Finding {
     remedy: "Replace the unique index or primary key of the archive table by a plain index on the same columns.",
 };
 
+/// A partition whose age is not known.
+pub const KEPT_UNREADABLE: Finding = Finding {
+    id: "PGR-231",
+    title: "partition of unknown age",
+    meaning: "The partition's bounds cannot be read as the table's key, it is a foreign table, or it is itself partitioned. Whether it has expired cannot be said, so it is kept.",
+    remedy: "Give spec.key with the right encoding if the key is an integer that tells the time; make a RetentionPolicy of its own for a partition that is itself partitioned. Otherwise nothing needs to be done.",
+};
+
+/// A partition that a hold keeps.
+pub const ON_HOLD: Finding = Finding {
+    id: "PGR-232",
+    title: "partition on hold",
+    meaning: "The partition has expired by the policy's terms, and a RetentionHold keeps it. A hold beats every policy until it ends.",
+    remedy: "Nothing; when the hold ends or is deleted, the partition goes with the next run.",
+};
+
 /// Every finding, by its identifier.
-pub const ALL: [Finding; 8] = [
+pub const ALL: [Finding; 10] = [
     UNMANAGED,
     DEFAULT_NOT_EMPTY,
     MANY_PARTITIONS,
@@ -87,6 +103,8 @@ pub const ALL: [Finding; 8] = [
     PART_OF_A_SLOT,
     DELETE_TRIGGERS,
     UNIQUE_ARCHIVE,
+    KEPT_UNREADABLE,
+    ON_HOLD,
 ];
 
 /// The finding with this identifier, in any case.

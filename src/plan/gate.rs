@@ -39,8 +39,11 @@ pub fn gate(settings: &PolicySettings, approved: Option<&str>, plan: &Plan, now:
         return Ok(hold(Reason::Planned, format!("{}; mode is Observe, so nothing is changed", plan.summary()), None));
     }
     let fingerprint = plan.fingerprint();
-    if settings.approval == Approval::Manual && approved != Some(fingerprint.as_str()) {
-        let message = format!("{}; waits for the annotation {}={fingerprint}", plan.summary(), crate::api::APPROVE_ANNOTATION);
+    let wants_approval = settings.approval == Approval::Manual || plan.wants_approval.is_some();
+    if wants_approval && approved != Some(fingerprint.as_str()) {
+        let why = plan.wants_approval.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let annotation = crate::api::APPROVE_ANNOTATION;
+        let message = format!("{}{why}; waits for the annotation {annotation}={fingerprint}", plan.summary());
         return Ok(hold(Reason::ApprovalPending, message, None));
     }
     Ok(match opening {

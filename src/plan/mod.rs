@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod adopt;
+mod change;
 mod civil;
 pub mod connection;
 pub mod database;
@@ -17,7 +18,9 @@ pub mod naming;
 pub mod outcome;
 pub mod partition;
 pub mod removal;
+pub mod retention;
 pub mod rows;
+pub mod schedule;
 pub mod snapshot;
 pub mod status;
 pub mod task;

@@ -1,6 +1,6 @@
 //! How did it go? What carrying out a plan came to.
 
-use super::action::Action;
+use super::action::{Action, Blocked};
 
 /// A session that stands in the way of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,13 @@ pub enum ActionResult {
         /// What differs.
         message: String,
     },
+    /// A Job is at it.
+    Running {
+        /// How far it is, as far as that is known.
+        message: String,
+    },
+    /// A Job, or what it needs, refused.
+    Refused(Blocked),
     /// PostgreSQL refused it, or the connection broke.
     Failed {
         /// SQLSTATE where the server gave one.
@@ -60,6 +67,8 @@ impl ActionResult {
             Self::Deferred { .. } => "Deferred",
             Self::OtherOperator => "OtherOperator",
             Self::Stale { .. } => "Stale",
+            Self::Running { .. } => "Running",
+            Self::Refused(_) => "Refused",
             Self::Failed { .. } => "Failed",
         }
     }
@@ -75,7 +84,12 @@ pub struct Outcome {
 impl Outcome {
     /// How many actions were carried out.
     pub fn done(&self) -> usize {
-        self.results.iter().filter(|(_, result)| matches!(result, ActionResult::Done { .. })).count()
+        self.done_actions().count()
+    }
+
+    /// The actions that were carried out.
+    pub fn done_actions(&self) -> impl Iterator<Item = &Action> {
+        self.results.iter().filter(|(_, result)| matches!(result, ActionResult::Done { .. })).map(|(action, _)| action)
     }
 
     /// The first result that was not success, with its action.

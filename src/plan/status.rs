@@ -80,7 +80,9 @@ fn planned(left: &Plan, gate: &Gate, run: Option<&Run<'_>>, settled: &str) -> St
         && drifted
     {
         let (reason, message) = problem(action, result);
-        return unready(reason, message, drifted);
+        // What runs is as it should be.
+        let ready = matches!(result, ActionResult::Running { .. });
+        return State { ready, reason, message, drifted };
     }
     match gate {
         Gate::Hold { reason, message, .. } => fine(*reason, message, drifted),
@@ -114,6 +116,8 @@ pub fn problem(action: &Action, result: &ActionResult) -> (Reason, String) {
         ActionResult::OtherOperator => {
             (Reason::OtherOperator, format!("{what} is put off: another pgreeve is changing this database"))
         }
+        ActionResult::Running { message } => (Reason::JobRunning, format!("{what}: {message}")),
+        ActionResult::Refused(blocked) => (blocked.reason, format!("{what}: {}", blocked.message)),
         ActionResult::Stale { message } => (Reason::Stale, format!("{what} was not done: {message}; a new plan follows")),
         ActionResult::Failed { sqlstate: Some(code), message } => {
             (Reason::ActionFailed, format!("{what} failed: {message} (SQLSTATE {code})"))
@@ -131,7 +135,12 @@ pub fn report(
     now: Timestamp,
 ) -> PolicyStatus {
     let state = state(finding);
-    let class = if state.ready { Class::Fine } else { state.reason.class() };
+    let class = match state.reason {
+        // All is as it should be, and will be otherwise soon.
+        Reason::JobRunning | Reason::RunStarted => Class::Waiting,
+        _ if state.ready => Class::Fine,
+        reason => reason.class(),
+    };
     let conditions = Conditions::after(&previous.conditions, generation, now)
         .set(READY, state.ready, state.reason, &state.message)
         .set(RECONCILING, class == Class::Waiting, state.reason, if class == Class::Waiting { &state.message } else { "" })
@@ -178,9 +187,11 @@ fn last_run(run: Run<'_>) -> LastRun {
         None => (RunOutcome::Succeeded, done(run.outcome)),
         Some((action, result)) => {
             let outcome = match result {
-                ActionResult::Deferred { .. } | ActionResult::OtherOperator => RunOutcome::Deferred,
+                ActionResult::Deferred { .. } | ActionResult::OtherOperator | ActionResult::Running { .. } => {
+                    RunOutcome::Deferred
+                }
                 ActionResult::Stale { .. } => RunOutcome::Stale,
-                ActionResult::Done { .. } | ActionResult::Failed { .. } => RunOutcome::Failed,
+                ActionResult::Done { .. } | ActionResult::Failed { .. } | ActionResult::Refused(_) => RunOutcome::Failed,
             };
             (outcome, problem(action, result).1)
         }
@@ -196,7 +207,6 @@ fn last_run(run: Run<'_>) -> LastRun {
 
 /// What a successful run did, such as `create events_y2027m01, create events_y2027m02`.
 pub fn done(outcome: &Outcome) -> String {
-    let actions: Vec<String> =
-        outcome.results.iter().map(|(action, _)| format!("{} {}", action.verb(), action.subject())).collect();
+    let actions: Vec<String> = outcome.done_actions().map(|action| format!("{} {}", action.verb(), action.subject())).collect();
     actions.join(", ")
 }

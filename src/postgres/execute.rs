@@ -28,6 +28,9 @@ const TRY: Duration = Duration::from_millis(50);
 /// A holder whose transaction is at least this old is not worth queueing behind.
 const HOPELESS_SECONDS: i64 = 1;
 
+/// A transaction that is still open after this long is not worth waiting behind.
+const LASTING: Duration = Duration::from_secs(1);
+
 /// How long a server may keep silent beyond the time that it has for a step. A live server ends an overlong statement by itself; what
 /// keeps silent is a proxy, or a machine that stands still.
 const GRACE: Duration = Duration::from_secs(5);
@@ -97,7 +100,8 @@ async fn perform(session: &Session, step: &Step, budget: Budget) -> Result<u32, 
     let performed = async {
         match step {
             Step::Transaction(transaction) => laddered(session, transaction, budget).await,
-            Step::Alone { role, statement, .. } => alone(session, role, statement, budget).await.map(|()| 1),
+            Step::Alone { role, statement, .. } => alone(session, role, statement, budget.statement).await.map(|()| 1),
+            Step::Patient { role, statement, locks } => patient(session, role, statement, locks).await.map(|()| 1),
         }
     };
     if let Ok(performed) = tokio::time::timeout(most, performed).await {
@@ -194,13 +198,13 @@ fn settings(set: &str, lock_timeout: Duration, statement_timeout: Duration) -> V
 }
 
 /// One statement outside a transaction. The advisory lock is the session's and goes with it if the connection breaks.
-async fn alone(session: &Session, role: &str, statement: &str, budget: Budget) -> Result<(), Stop> {
+async fn alone(session: &Session, role: &str, statement: &str, timeout: Duration) -> Result<(), Stop> {
     let query = format!("SELECT pg_catalog.pg_try_advisory_lock({ADVISORY_KEY})");
     let is_free: bool = session.client().query_one(&query, &[]).await.map_err(Fault::from)?.get(0);
     if !is_free {
         return Err(Stop::OtherOperator);
     }
-    let mut before = settings("SET", Duration::ZERO, budget.statement);
+    let mut before = settings("SET", Duration::ZERO, timeout);
     before.push(format!("SET ROLE {}", quote::ident(role)));
     let outcome = async {
         session.client().batch_execute(&before.join(";\n")).await?;
@@ -210,4 +214,19 @@ async fn alone(session: &Session, role: &str, statement: &str, budget: Budget) -
     let after = format!("RESET ALL; RESET ROLE; SELECT pg_catalog.pg_advisory_unlock({ADVISORY_KEY})");
     let released = session.client().batch_execute(&after).await;
     outcome.and(released).map_err(|error| Stop::Fault(Fault::from(error)))
+}
+
+/// A statement that waits for older transactions and must not be broken off: it has no timeout, and where one of those transactions
+/// lasts, it does not begin. Since when a transaction is open other roles may not see, but that it is still the same one.
+async fn patient(session: &Session, role: &str, statement: &str, locks: &[Lock]) -> Result<(), Stop> {
+    let before = lock::transactions(session, locks).await?;
+    if !before.is_empty() {
+        tokio::time::sleep(LASTING).await;
+        if !lock::transactions(session, locks).await?.is_disjoint(&before) {
+            let of_any_user = |lock: &Lock| Lock { mode: LockMode::AccessExclusive, ..lock.clone() };
+            let users: Vec<Lock> = locks.iter().map(of_any_user).collect();
+            return Err(Stop::Deferred(blockers(session, &users).await?));
+        }
+    }
+    alone(session, role, statement, Duration::ZERO).await
 }

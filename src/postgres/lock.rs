@@ -1,5 +1,7 @@
 //! Who holds what we want? The sessions in the way of a lock, for the status and for deciding not to queue at all.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::types::Type;
 
 use super::connect::Session;
@@ -23,6 +25,28 @@ WHERE l.granted AND l.pid <> pg_catalog.pg_backend_pid()
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 ORDER BY l.pid, 4 DESC
 LIMIT 5";
+
+/// Everybody may see these columns, those of other roles' sessions too.
+const TRANSACTIONS: &str = "
+SELECT DISTINCT l.pid, l.virtualtransaction
+FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_class c ON c.oid = l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS w(schema, name)
+  ON w.schema = n.nspname AND w.name = c.relname
+WHERE l.granted AND l.pid <> pg_catalog.pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
+
+/// The transactions that use one of these tables now, each by its process and its virtual identifier.
+///
+/// # Errors
+/// What the server or the connection said.
+pub async fn transactions(session: &Session, locks: &[Lock]) -> Result<BTreeSet<(i32, String)>, Fault> {
+    let schemas: Vec<&str> = locks.iter().map(|lock| lock.table.schema.as_str()).collect();
+    let names: Vec<&str> = locks.iter().map(|lock| lock.table.name.as_str()).collect();
+    let rows = session.query(TRANSACTIONS, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
 
 /// Sessions that hold a lock which conflicts with one of these, at most five.
 ///

@@ -7,6 +7,7 @@ pub mod error;
 pub mod execute;
 pub mod lock;
 pub mod pooler;
+pub mod retention;
 pub mod rows;
 pub mod server;
 pub mod survey;

@@ -27,5 +27,12 @@ pub fn script(action: &Action) -> Script {
         Action::ArchiveRows(rows) => rows::script(rows),
         Action::CreateArchiveTable(create) => rows::create(create),
         Action::ExtendArchiveTable(extend) => rows::extend(extend),
+        Action::FinalizeDetach(finalize) => removal::finalize(finalize),
+        Action::ReopenPartition(reopen) => removal::reopen(reopen),
+        Action::DetachPartition(detach) => removal::detach(detach),
+        Action::MoveToArchive(moved) => removal::move_to_archive(moved),
+        Action::MoveToSchema(moved) => removal::move_to_schema(moved),
+        Action::DropForeignKey(key) => removal::drop_foreign_key(key),
+        Action::DropTable(drop) => removal::drop_table(drop),
     }
 }

@@ -4,8 +4,10 @@
 //! deletes go on. Its comment holds the identifier of the export, which its manifest holds too.
 
 use super::quote::{ident, literal, table};
+use super::removal;
 use super::script::{Check, Lock, LockMode, Script, Step, Transaction, is_still};
 use crate::api::TableName;
+use crate::plan::action::Relation;
 use crate::plan::removal::ExportPartition;
 
 /// Name of the constraint that closes a partition.
@@ -41,8 +43,7 @@ fn name_export(task: &ExportPartition, export: &str) -> String {
 }
 
 fn script(task: &ExportPartition, mode: LockMode, checks: Vec<Check>, statements: Vec<String>) -> Script {
-    let planned =
-        [is_still(&task.partition.table, task.partition.oid), is_still(&task.parent.table, task.parent.oid), is_bound(task)];
+    let planned = [is_still(&task.partition.table, task.partition.oid), is_bound(task)];
     let transaction = Transaction {
         role: task.role.clone(),
         locks: vec![Lock { table: task.partition.table.clone(), mode, first: true }],
@@ -53,30 +54,36 @@ fn script(task: &ExportPartition, mode: LockMode, checks: Vec<Check>, statements
     Script { steps: vec![Step::Transaction(transaction)], undo: None }
 }
 
-/// The partition has the bounds, and the parent, that it was planned for.
+/// The partition has the bounds, and the parent, that it was planned for; or it is detached, and its mark says that it had them.
 pub fn is_bound(task: &ExportPartition) -> Check {
     let query = format!(
         "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) c.oid \
          WHERE c.oid OPERATOR(pg_catalog.=) {}::pg_catalog.oid AND i.inhparent OPERATOR(pg_catalog.=) {}::pg_catalog.oid \
-         AND pg_catalog.pg_get_expr(c.relpartbound, c.oid) OPERATOR(pg_catalog.=) {})",
+         AND pg_catalog.pg_get_expr(c.relpartbound, c.oid) OPERATOR(pg_catalog.=) {}) OR {}",
         task.partition.oid,
         task.parent.oid,
         literal(&task.bound),
+        removal::bears_mark(task.partition.oid, Some(&task.bound)),
     );
     Check { query, otherwise: format!("{} no longer has the bounds {}", task.partition.table, task.bound) }
 }
 
 /// The partition is closed by the export of this identifier.
 pub fn is_closed(task: &ExportPartition, export: &str) -> Check {
+    is_closed_by(&task.partition, export)
+}
+
+/// This relation is closed by the export of this identifier.
+pub fn is_closed_by(relation: &Relation, export: &str) -> Check {
     let query = format!(
         "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) {}::pg_catalog.oid \
          AND k.conname OPERATOR(pg_catalog.=) {} AND k.contype OPERATOR(pg_catalog.=) 'c' \
          AND pg_catalog.obj_description(k.oid, 'pg_constraint') OPERATOR(pg_catalog.=) {})",
-        task.partition.oid,
+        relation.oid,
         literal(CLOSED),
         literal(&comment(export)),
     );
-    Check { query, otherwise: format!("{} is not closed by export {export}", task.partition.table) }
+    Check { query, otherwise: format!("{} is not closed by export {export}", relation.table) }
 }
 
 /// In which form a value is asked for.

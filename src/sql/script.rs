@@ -1,5 +1,7 @@
 //! Which statements belong together, and what do they lock? The form in which work is handed to the executor.
 
+use jiff::Timestamp;
+
 use crate::api::TableName;
 use crate::plan::snapshot::Oid;
 
@@ -102,7 +104,21 @@ pub enum Step {
         /// Locks it takes.
         locks: Vec<Lock>,
     },
+    /// One statement outside a transaction that must not be broken off, because that would leave half of it behind (a
+    /// DETACH CONCURRENTLY that is cancelled or times out stays pending): it has no timeout, and does not begin while an old
+    /// transaction uses the table that it waits for.
+    Patient {
+        /// The role to act as.
+        role: String,
+        /// The statement.
+        statement: String,
+        /// Locks it takes, on the tables whose users it waits for.
+        locks: Vec<Lock>,
+    },
 }
+
+/// Stands in a statement for the moment at which it is carried out.
+pub const NOW: &str = "⟨now⟩";
 
 /// What carries out one action.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,6 +143,20 @@ impl Script {
         found
     }
 
+    /// The same script at this moment.
+    #[must_use]
+    pub fn at(mut self, now: Timestamp) -> Self {
+        let now = now.to_string();
+        for step in &mut self.steps {
+            if let Step::Transaction(transaction) = step {
+                for statement in transaction.statements.iter_mut().filter(|statement| statement.contains(NOW)) {
+                    *statement = statement.replacen(NOW, &now, 1);
+                }
+            }
+        }
+        self
+    }
+
     /// The statements as a person would type them.
     pub fn text(&self) -> Vec<String> {
         self.steps.iter().flat_map(Step::text).collect()
@@ -138,13 +168,13 @@ impl Step {
     pub fn locks(&self) -> &[Lock] {
         match self {
             Step::Transaction(transaction) => &transaction.locks,
-            Step::Alone { locks, .. } => locks,
+            Step::Alone { locks, .. } | Step::Patient { locks, .. } => locks,
         }
     }
 
     fn text(&self) -> Vec<String> {
         match self {
-            Step::Alone { statement, .. } => vec![statement.clone()],
+            Step::Alone { statement, .. } | Step::Patient { statement, .. } => vec![statement.clone()],
             Step::Transaction(transaction) => {
                 let mut text = vec!["BEGIN".to_owned()];
                 text.extend(transaction.opening());

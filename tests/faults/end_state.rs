@@ -40,7 +40,11 @@ const CATALOG: [(&str, &str); 9] = [
             pg_get_expr(p.polqual, p.polrelid))
          from pg_class c join pg_policy p on p.polrelid = c.oid where OURS",
     ),
-    ("comments", "select format('%s: %s', c.oid::regclass, obj_description(c.oid, 'pg_class')) from pg_class c where OURS"),
+    (
+        "comments",
+        "select format('%s: %s', c.oid::regclass, regexp_replace(obj_description(c.oid, 'pg_class'), '\"oid\" ?: ?[0-9]+', '\"oid\":OID'))
+         from pg_class c where OURS",
+    ),
     (
         "triggers",
         "select pg_get_triggerdef(t.oid) from pg_class c join pg_trigger t on t.tgrelid = c.oid where not t.tgisinternal and OURS",
@@ -52,20 +56,27 @@ const CATALOG: [(&str, &str); 9] = [
 const OURS: &str = "c.relnamespace in (select oid from pg_namespace where nspname !~ '^(pg_|information_schema)')";
 
 /// The end state of a database and these objects.
-pub async fn of(database: &Database, objects: &[Value]) -> Value {
+pub async fn of(database: &Database, namespace: &str, objects: &[Value]) -> Value {
     let client = database.superuser().await;
     let mut state = Map::new();
     for (name, query) in CATALOG {
         let query = query.replace("OURS", OURS);
         let sql = format!("select line from ({query}) q (line) order by 1");
-        let rows = client.query(&sql, &[]).await.unwrap();
-        let own = format!("{}_", database.name);
-        let lines: Vec<String> = rows.iter().map(|row| row.get::<_, String>(0).replace(&own, "")).collect();
+        // What leaves while this looks makes a query fail: then the state is not the last one.
+        let lines: Vec<String> = match client.query(&sql, &[]).await {
+            Ok(rows) => rows.iter().map(|row| generic(row.get(0), &database.name, namespace)).collect(),
+            Err(error) => vec![format!("{error:?}")],
+        };
         state.insert(name.into(), json!(lines));
     }
     state.insert("rows".into(), json!(rows(&client).await));
-    state.insert("objects".into(), objects.iter().map(|object| stripped(object, &database.name)).collect());
+    state.insert("objects".into(), objects.iter().map(|object| stripped(object, &database.name, namespace)).collect());
     Value::Object(state)
+}
+
+/// A line without the names that every playing has of its own.
+fn generic(line: &str, database: &str, namespace: &str) -> String {
+    line.replace(&format!("{database}_"), "").replace(namespace, "NAMESPACE")
 }
 
 /// Where every row lies.
@@ -73,14 +84,17 @@ async fn rows(client: &tokio_postgres::Client) -> Vec<String> {
     let sql = format!("select c.oid::regclass::text from pg_class c where relkind = 'r' and {OURS} order by 1");
     let mut counts = Vec::new();
     for table in client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)) {
-        let count: i64 = client.query_one(&format!("select count(*) from only {table}"), &[]).await.unwrap().get(0);
-        counts.push(format!("{table} {count}"));
+        // A table may leave while this looks: then the state is not the last one.
+        match client.query_one(&format!("select count(*) from only {table}"), &[]).await {
+            Ok(row) => counts.push(format!("{table} {}", row.get::<_, i64>(0))),
+            Err(error) => counts.push(format!("{table} {error:?}")),
+        }
     }
     counts
 }
 
 /// An object without what differs between two equal runs: identities, times, and the history of runs.
-fn stripped(object: &Value, database: &str) -> Value {
+fn stripped(object: &Value, database: &str, namespace: &str) -> Value {
     let mut status = object["status"].clone();
     if let Some(status) = status.as_object_mut() {
         status.remove("lastRun");
@@ -91,7 +105,8 @@ fn stripped(object: &Value, database: &str) -> Value {
     }
     let text =
         json!({"name": object["metadata"]["name"], "kind": object["kind"], "spec": object["spec"], "status": status}).to_string();
-    serde_json::from_str(&text.replace(&format!("{database}_"), "").replace(database, "DATABASE")).unwrap()
+    serde_json::from_str(&text.replace(&format!("{database}_"), "").replace(database, "DATABASE").replace(namespace, "NAMESPACE"))
+        .unwrap()
 }
 
 /// Whether every object is Ready for its present generation, and carries every condition.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
-use pgreeve::api::{PartitionPolicy, PostgresDatabase};
-use pgreeve::pass;
+use pgreeve::api::{PartitionPolicy, PostgresDatabase, RetentionPolicy};
+use pgreeve::pass::{self, Retention};
+use pgreeve::plan::retention::Surroundings;
 use pgreeve::plan::{Action, database};
 use pgreeve::postgres::connect::{Session, Target, Tls};
 use pgreeve::postgres::details;
@@ -42,6 +43,17 @@ async fn actions(world: &World) -> Vec<Action> {
             let object: PostgresDatabase = serde_json::from_value(object).unwrap();
             let installed = details::extensions(&session).await.unwrap();
             actions.extend(database::plan(&object, &installed).actions);
+            continue;
+        }
+        if object["kind"] == "RetentionHold" {
+            continue;
+        }
+        if object["kind"] == "RetentionPolicy" {
+            let policy: RetentionPolicy = serde_json::from_value(object).unwrap();
+            let surroundings = Surroundings { is_due: true, ..Surroundings::default() };
+            let look = pass::look(&[&Retention { policy, surroundings }], &session, now()).await.unwrap();
+            assert_eq!(look.plans[0].blocked, []);
+            actions.extend(look.plans.into_iter().flat_map(|plan| plan.actions));
             continue;
         }
         let policy: PartitionPolicy = serde_json::from_value(object).unwrap();

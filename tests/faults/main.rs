@@ -41,3 +41,18 @@ async fn leftovers_are_removed_whatever_breaks() {
 async fn extensions_are_created_whatever_breaks() {
     play::every_fault(scenario::EXTENSION).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_leave_whatever_breaks() {
+    play::every_fault(scenario::RETIRE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_move_whatever_breaks() {
+    play::every_fault(scenario::MOVE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn archive_tables_are_made_whatever_breaks() {
+    play::every_fault(scenario::ARCHIVE).await;
+}

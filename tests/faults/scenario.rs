@@ -17,7 +17,7 @@ pub struct Scenario {
     pub major: u32,
     /// SQL of the superuser before anything else; `OWNER` and `OPERATOR` stand for the roles.
     pub tables: &'static str,
-    /// The spec of a PartitionPolicy, without `databaseRef`; null for none.
+    /// The specs of policies, without `databaseRef`; null for none. One that is no PartitionPolicy names its `kind`.
     pub policy: fn(&Roles) -> Value,
     /// What the spec of the PostgresDatabase has beyond the connection.
     pub database: fn() -> Value,
@@ -26,7 +26,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const ALL: [Scenario; 5] = [CREATE, GUARDED, REPAIR, LEFTOVER, EXTENSION];
+pub const ALL: [Scenario; 8] = [CREATE, GUARDED, REPAIR, LEFTOVER, EXTENSION, RETIRE, MOVE, ARCHIVE];
 
 /// Which scenario contains such an action; none contains a task.
 pub fn contained_in(action: &Action) -> Option<Scenario> {
@@ -36,10 +36,15 @@ pub fn contained_in(action: &Action) -> Option<Scenario> {
         Action::RepairPartition(_) => REPAIR,
         Action::DropGuard(_) => LEFTOVER,
         Action::CreateExtension(_) => EXTENSION,
+        Action::FinalizeDetach(_)
+        | Action::ReopenPartition(_)
+        | Action::DetachPartition(_)
+        | Action::DropForeignKey(_)
+        | Action::DropTable(_) => RETIRE,
+        Action::MoveToArchive(_) | Action::MoveToSchema(_) => MOVE,
+        Action::CreateArchiveTable(_) | Action::ExtendArchiveTable(_) => ARCHIVE,
         // Tasks are cut in their own tests, which begin where a Job begins.
         Action::ExportPartition(_) | Action::ArchiveRows(_) => return None,
-        // One transaction each; what follows on them is cut with the rows that move there.
-        Action::CreateArchiveTable(_) | Action::ExtendArchiveTable(_) => return None,
     })
 }
 
@@ -153,5 +158,107 @@ pub const EXTENSION: Scenario = Scenario {
     tables: "grant create on database DATABASE to OPERATOR",
     policy: |_| Value::Null,
     database: || json!({"extensions": [{"name": "pg_trgm"}, {"name": "btree_gin"}]}),
+    edit: None,
+};
+
+/// Old partitions leave: one whose detach was broken off, one that is detached in two transactions because another table refers to it,
+/// one that was detached before and has a foreign key of its own. Another is on hold, and one that was closed for an export stays.
+pub const RETIRE: Scenario = Scenario {
+    name: "retire",
+    major: 16,
+    tables: "
+        set role OWNER;
+        create table users (id bigint primary key);
+        insert into users select generate_series(1, 700);
+        create table events (id bigint not null references users, at timestamptz not null, primary key (id, at)) partition by range (at);
+        create table events_y2020 partition of events for values from ('2020-01-01 00:00:00Z') to ('2021-01-01 00:00:00Z');
+        create table events_y2021 partition of events for values from ('2021-01-01 00:00:00Z') to ('2022-01-01 00:00:00Z');
+        create table events_y2022 partition of events for values from ('2022-01-01 00:00:00Z') to ('2023-01-01 00:00:00Z');
+        create table events_y2023 partition of events for values from ('2023-01-01 00:00:00Z') to ('2025-01-01 00:00:00Z');
+        create table events_y2025 partition of events for values from ('2025-01-01 00:00:00Z') to ('2026-01-01 00:00:00Z');
+        create table events_y2026 partition of events for values from ('2026-01-01 00:00:00Z') to ('2027-01-01 00:00:00Z');
+        insert into events select n, '2020-06-01Z'::timestamptz + n * interval '3 days' from generate_series(1, 700) n;
+        create table notes (event bigint, at timestamptz, foreign key (event, at) references events);
+        insert into notes select id, at from events_y2026;
+        create table events_y2019 (id bigint not null references users, at timestamptz not null);
+        insert into events_y2019 values (1, '2019-06-01Z');
+        alter table events_y2025 add constraint pgreeve_closed check (false) not valid;
+        comment on constraint pgreeve_closed on events_y2025 is 'pgreeve export 0123456789abcdef';
+        do $$ begin execute format('comment on table events_y2019 is %L', 'pgreeve: ' || json_build_object('retiredAt', '2026-11-01T00:00:00Z',
+            'policy', 'NAMESPACE/policy-0', 'parent', json_build_object('schema', 'public', 'name', 'events'), 'oid', 'events_y2019'::regclass::oid::int,
+            'bound', 'FOR VALUES FROM (''2019-01-01'') TO (''2020-01-01'')', 'then', 'Drop')); end $$;
+        reset role;
+        update pg_inherits set inhdetachpending = true where inhrelid = 'events_y2020'::regclass;
+        analyze",
+    policy: |_| {
+        json!([
+            {"kind": "RetentionPolicy", "table": {"name": "events"}, "keep": {"age": "3 years"},
+                "partitions": {"action": "Drop", "grace": "0s"}},
+            {"kind": "RetentionHold", "table": {"name": "events"}, "range": {"from": "2022-03-01", "to": "2022-03-02"}, "reason": "audit"}
+        ])
+    },
+    database: || json!({}),
+    edit: None,
+};
+
+/// Old partitions move to an archive table, and to another schema.
+pub const MOVE: Scenario = Scenario {
+    name: "move",
+    major: 17,
+    tables: "
+        create schema attic authorization OWNER;
+        set role OWNER;
+        create table events (id bigint not null, at timestamptz not null, primary key (id, at)) partition by range (at);
+        create table events_y2021 partition of events for values from ('2021-01-01 00:00:00Z') to ('2022-01-01 00:00:00Z');
+        create table events_y2026 partition of events for values from ('2026-01-01 00:00:00Z') to ('2027-01-01 00:00:00Z');
+        create table events_y2027 partition of events for values from ('2027-01-01 00:00:00Z') to ('2028-01-01 00:00:00Z');
+        create table events_archive (like events including all) partition by range (at);
+        insert into events select n, '2021-06-01Z' from generate_series(1, 100) n;
+        create table logs (at date not null, line text) partition by range (at);
+        create table logs_y2021 partition of logs for values from ('2021-01-01') to ('2022-01-01');
+        create table logs_y2026 partition of logs for values from ('2026-01-01') to ('2027-01-01');
+        insert into logs values ('2021-02-03', 'old');
+        create table logs_y2019 (at date not null, line text);
+        insert into logs_y2019 values ('2019-02-03', 'older');
+        do $$ begin execute format('comment on table logs_y2019 is %L', 'pgreeve: ' || json_build_object('retiredAt', '2026-11-01T00:00:00Z',
+            'policy', 'NAMESPACE/policy-1', 'parent', json_build_object('schema', 'public', 'name', 'logs'), 'oid', 'logs_y2019'::regclass::oid::int,
+            'bound', 'FOR VALUES FROM (''2019-01-01'') TO (''2020-01-01'')', 'then', 'Move')); end $$;
+        reset role",
+    policy: |_| {
+        json!([
+            {"kind": "RetentionPolicy", "table": {"name": "events"}, "keep": {"age": "3 years"}, "guards": {"approveAbovePercent": 100},
+                "partitions": {"action": "MoveToTable", "archiveTable": {"name": "events_archive"}}},
+            {"kind": "RetentionPolicy", "table": {"name": "logs"}, "keep": {"age": "3 years"}, "guards": {"approveAbovePercent": 100},
+                "partitions": {"action": "MoveToSchema", "schema": "attic"}}
+        ])
+    },
+    database: || json!({}),
+    edit: None,
+};
+
+/// Archive tables are made, and follow their sources; no row is old enough to move yet.
+pub const ARCHIVE: Scenario = Scenario {
+    name: "archive",
+    major: 14,
+    tables: "
+        set role OWNER;
+        create table stories (id bigint primary key, created_at timestamptz not null, body text);
+        create index on stories (created_at);
+        insert into stories select n, '2026-11-01Z', 'new' from generate_series(1, 100) n;
+        create table feedback (id bigint primary key, created_at timestamptz not null, body text, score int, mood text);
+        create index on feedback (created_at);
+        create table feedback_archive (id bigint, created_at timestamptz not null, body text, score int, archived_at timestamptz not null default now());
+        create index on feedback_archive (created_at);
+        create index on feedback_archive (archived_at);
+        reset role",
+    policy: |_| {
+        json!([
+            {"kind": "RetentionPolicy", "table": {"name": "stories"}, "keep": {"age": "365 days"},
+                "rows": {"column": "created_at", "action": "Archive"}},
+            {"kind": "RetentionPolicy", "table": {"name": "feedback"}, "keep": {"age": "90 days"},
+                "rows": {"column": "created_at", "action": "Archive"}}
+        ])
+    },
+    database: || json!({}),
     edit: None,
 };

@@ -56,7 +56,7 @@ impl World {
     }
 
     async fn create_tables(&self) {
-        let sql = self.scenario.tables.replace("DATABASE", &self.database.name);
+        let sql = self.scenario.tables.replace("DATABASE", &self.database.name).replace("NAMESPACE", &self.namespace);
         let sql = sql.replace("OWNER", &self.roles.owner).replace("OPERATOR", &self.roles.operator);
         self.database.superuser().await.batch_execute(&sql).await.unwrap();
     }
@@ -72,9 +72,12 @@ impl World {
         merge(&mut spec, &(self.scenario.database)());
         self.create(&databases(), json!({"metadata": {"name": "db"}, "spec": spec})).await;
         for (number, policy) in self.policies.iter().enumerate() {
+            let (resource, policy) = kind_of(policy);
             let mut spec = json!({"databaseRef": {"name": "db"}});
-            merge(&mut spec, policy);
-            self.create(&policies(), json!({"metadata": {"name": format!("policy-{number}")}, "spec": spec})).await;
+            merge(&mut spec, &policy);
+            // What has a schedule is asked for its run at once.
+            let metadata = json!({"name": format!("policy-{number}"), "annotations": {"pgreeve.dev/requestedAt": "now"}});
+            self.create(&resource, json!({"metadata": metadata, "spec": spec})).await;
         }
     }
 
@@ -144,7 +147,7 @@ impl World {
             let written = self.written();
             tokio::time::sleep(QUIET).await;
             let quiet = self.written() == written;
-            let state = end_state::of(&self.database, &self.objects().await).await;
+            let state = end_state::of(&self.database, &self.namespace, &self.objects().await).await;
             let reached = expected.map_or_else(|| end_state::is_ready(&state), |expected| *expected == state);
             if quiet && reached && self.written() == written {
                 return Ok(state);
@@ -166,7 +169,7 @@ impl World {
     /// Every object of ours, as the API server has it.
     pub async fn objects(&self) -> Vec<Value> {
         let mut objects = Vec::new();
-        for resource in [databases(), policies()] {
+        for resource in [databases(), policies(), retentions(), holds()] {
             let found = self.api(&resource).list(&Default::default()).await.unwrap();
             objects.extend(found.items.into_iter().map(|object| serde_json::to_value(object).unwrap()));
         }
@@ -210,6 +213,24 @@ fn databases() -> ApiResource {
 
 fn policies() -> ApiResource {
     ApiResource::erase::<pgreeve::api::PartitionPolicy>(&())
+}
+
+fn retentions() -> ApiResource {
+    ApiResource::erase::<pgreeve::api::RetentionPolicy>(&())
+}
+
+fn holds() -> ApiResource {
+    ApiResource::erase::<pgreeve::api::RetentionHold>(&())
+}
+
+/// The kind that a policy of a scenario names, a PartitionPolicy otherwise, and its spec.
+fn kind_of(policy: &Value) -> (ApiResource, Value) {
+    let mut policy = policy.clone();
+    match policy.as_object_mut().and_then(|fields| fields.remove("kind")).as_ref().and_then(Value::as_str) {
+        Some("RetentionPolicy") => (retentions(), policy),
+        Some("RetentionHold") => (holds(), policy),
+        _ => (policies(), policy),
+    }
 }
 
 fn merge(target: &mut Value, with: &Value) {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use pgreeve::api::PartitionPolicy;
-use pgreeve::pass::{self, Found, Look};
+use pgreeve::pass::{self, Found, Look, NoTasks};
 use pgreeve::plan::outcome::Outcome;
 use pgreeve::plan::{Plan, connection};
 use pgreeve::postgres::connect::{Session, Target, Tls};
@@ -57,7 +57,7 @@ impl Bench {
     /// Carries a plan out, with 300 ms for locks.
     pub async fn execute(&self, plan: &Plan) -> Outcome {
         let budget = Budget { locks: std::time::Duration::from_millis(300), ..Budget::default() };
-        pass::execute(&self.session, plan, budget).await
+        pass::execute(&self.session, plan, budget, &NoTasks, self.now).await
     }
 
     /// Plans, carries out, and makes sure that nothing is left to do.

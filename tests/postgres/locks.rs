@@ -84,7 +84,7 @@ async fn no_statement_of_the_application_waits_longer_than_100_ms_because_of_us(
         let policy = policy("events", "at", "1 month", json!({"create": {"ahead": ahead}}));
         let plan = bench.plan(&policy).await;
         let budget = pgreeve::postgres::execute::Budget { locks: Duration::from_secs(20), ..Default::default() };
-        let outcome = pgreeve::pass::execute(&bench.session, &plan, budget).await;
+        let outcome = pgreeve::pass::execute(&bench.session, &plan, budget, &pgreeve::pass::NoTasks, bench.now).await;
         assert_eq!(outcome.first_problem(), None);
     }
     stop.cancel();

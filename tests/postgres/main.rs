@@ -12,3 +12,4 @@ mod fixture;
 mod locks;
 mod partitions;
 mod poolers;
+mod retention;

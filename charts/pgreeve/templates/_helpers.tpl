@@ -76,6 +76,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
     - {{ . }}/status
     {{- end }}
   verbs: [patch, update]
+# Whether there is a backup that lets old data go.
+- apiGroups: [pgreeve.dev]
+  resources: [backups]
+  verbs: [list]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]

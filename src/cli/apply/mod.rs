@@ -16,7 +16,7 @@ use super::policies::{Planned, Policies, PolicyArgs};
 use super::source::{Scope, Source};
 use super::terminal::can_ask;
 use super::{Globals, output};
-use crate::pass;
+use crate::pass::{self, NoTasks};
 use crate::plan::Outcome;
 use crate::postgres::Session;
 use result::{Applied, Results};
@@ -113,7 +113,7 @@ impl Apply {
     ) -> Result<Vec<Applied>, Failure> {
         let mut applied = Vec::new();
         for one in chosen {
-            let work = pass::execute(session, &one.plan, policies.budget);
+            let work = pass::execute(session, &one.plan, policies.budget, &NoTasks, globals.now());
             let outcome: Outcome = tokio::select! {
                 outcome = work => outcome,
                 _ = tokio::signal::ctrl_c() => {

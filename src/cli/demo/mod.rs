@@ -13,7 +13,7 @@ use super::plan::view::View;
 use super::policies::Policies;
 use super::terminal::Tone;
 use super::{Globals, output};
-use crate::pass;
+use crate::pass::{self, NoTasks};
 use crate::postgres::{Fault, Session};
 use server::Server;
 
@@ -85,7 +85,7 @@ impl Story<'_> {
         let (_, planned) = self.policies.look(&self.session, self.globals.now()).await?;
         for one in planned.iter().filter(|one| !one.plan.actions.is_empty()) {
             let begun = Instant::now();
-            let outcome = pass::execute(&self.session, &one.plan, self.policies.budget).await;
+            let outcome = pass::execute(&self.session, &one.plan, self.policies.budget, &NoTasks, self.globals.now()).await;
             if let Some((action, result)) = outcome.first_problem() {
                 return Err(anyhow!("{}", crate::plan::status::problem(action, result).1).into());
             }

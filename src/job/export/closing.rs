@@ -114,6 +114,8 @@ fn done(task: &ExportPartition, result: ActionResult) -> Result<(), Blocked> {
             let who = if who.is_empty() { "somebody held its lock".to_owned() } else { who.join("; ") };
             Err(Blocked::new(Reason::Deferred, format!("{table} was not closed to writes: {who}")))
         }
+        ActionResult::Refused(blocked) => Err(blocked),
+        ActionResult::Running { message } => Err(Blocked::new(Reason::JobRunning, message)),
         ActionResult::Failed { sqlstate: Some(code), message } => {
             Err(Blocked::new(Reason::ActionFailed, format!("closing {table} to writes failed: {message} (SQLSTATE {code})")))
         }

@@ -1,0 +1,70 @@
+//! Is there a backup that allows a removal? Read from the Backups of a schedule, wherever they come from.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Client, ResourceExt as _};
+use serde_json::Value;
+
+use crate::api::retention_policy::BackupGuard;
+use crate::api::{GROUP, VERSION};
+
+/// Label of a Backup: the BackupSchedule that made it.
+pub const SCHEDULE: &str = "pgreeve.dev/schedule";
+
+/// Why no backup satisfies the guard; `None` where one does. What cannot be read does not count as a backup.
+pub async fn missing(client: &Client, namespace: &str, guard: &BackupGuard, now: Timestamp) -> Option<String> {
+    let schedule = &guard.schedule_ref.name;
+    let kind = if guard.verified { "verified Backup" } else { "complete Backup" };
+    let wanted = format!("guards.backup wants a {kind} of BackupSchedule {schedule} from the last {}", guard.within);
+    let within = match guard.within.to_std().map(SignedDuration::try_from) {
+        Ok(Ok(within)) => within,
+        Ok(Err(_)) => SignedDuration::MAX,
+        Err(error) => return Some(format!("guards.backup.within: {error}")),
+    };
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, "Backup"), "backups");
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let found = match api.list(&ListParams::default().labels(&format!("{SCHEDULE}={schedule}"))).await {
+        Ok(found) => found.items,
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Some(format!("{wanted}; there is none")),
+        Err(error) => return Some(format!("{wanted}, and the Backups cannot be read: {error}")),
+    };
+    let newest = found.iter().filter_map(|backup| Some((completed(backup, guard.verified)?, backup.name_any()))).max();
+    match newest {
+        Some((at, _)) if now.duration_since(at) <= within => None,
+        Some((at, name)) => Some(format!("{wanted}; the newest is {name} of {at}")),
+        None => Some(format!("{wanted}; there is none")),
+    }
+}
+
+/// When a backup was complete, if it is, and verified where that is asked for.
+fn completed(backup: &DynamicObject, verified: bool) -> Option<Timestamp> {
+    let status = backup.data.get("status")?;
+    let conditions = status.get("conditions").and_then(Value::as_array)?;
+    let is_true = |kind: &str| conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == "True");
+    let counts = is_true("Complete") && (!verified || is_true("Verified"));
+    status.get("completedAt").and_then(Value::as_str).filter(|_| counts)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn backup(conditions: &[&str]) -> DynamicObject {
+        let conditions: Vec<Value> = conditions.iter().map(|kind| json!({"type": kind, "status": "True"})).collect();
+        serde_json::from_value(
+            json!({"metadata": {"name": "b"}, "status": {"completedAt": "2026-11-21T02:10:00Z", "conditions": conditions}}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn only_what_is_complete_counts_and_verified_where_that_is_asked() {
+        assert_eq!(completed(&backup(&["Failed"]), false), None);
+        assert_eq!(completed(&backup(&["Complete"]), true), None);
+        assert!(completed(&backup(&["Complete"]), false).is_some());
+        assert!(completed(&backup(&["Complete", "Verified"]), true).is_some());
+    }
+}

@@ -1,0 +1,1 @@
+//! Does only leave what may?
