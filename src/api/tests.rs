@@ -126,10 +126,12 @@ fn what_identifies_a_policy_cannot_be_changed_and_says_what_to_do_instead() {
     each(&mut |kind, path, schema| {
         for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
             if rule["rule"] == "self == oldSelf" {
-                assert!(rule["message"].as_str().unwrap().contains("delete this policy"), "{kind}{path}");
+                let message = rule["message"].as_str().unwrap();
+                assert!(message.contains("delete this policy") || message.contains("create another hold"), "{kind}{path}");
                 found.push(format!("{kind}{path}"));
             }
         }
     });
-    assert_eq!(found, ["PartitionPolicy.spec.databaseRef", "PartitionPolicy.spec.table"]);
+    let of_both = |kind: &str| ["databaseRef", "table"].map(|field| format!("{kind}.spec.{field}"));
+    assert_eq!(found, ["PartitionPolicy", "RetentionPolicy", "RetentionHold"].map(of_both).concat());
 }
