@@ -14,7 +14,7 @@ use crate::api::{PolicyStatus, Reason, RetentionHold, RetentionHoldStatus, Reten
 use crate::cluster::objects;
 use crate::plan::Gate;
 use crate::plan::action::{Blocked, ObjectId, Plan};
-use crate::plan::retention::midnight;
+use crate::plan::retention::{check_hold, midnight};
 use crate::plan::status::{self, Finding};
 
 /// The kind, for the driver.
@@ -106,20 +106,12 @@ fn ends_at(hold: &RetentionHold) -> Option<Timestamp> {
     hold.spec.until.as_deref().and_then(midnight)
 }
 
-/// Dates must exist: the schema only knows their form.
+/// What the schema cannot know must be so too.
 fn readable(hold: &RetentionHold) -> Result<(), Blocked> {
-    let dates = [("until", &hold.spec.until), ("range.from", &hold.spec.range.from), ("range.to", &hold.spec.range.to)];
-    let is_wrong = |text: &str| text.len() == 10 && text[1..].contains('-') && midnight(text).is_none();
-    for (field, text) in dates {
-        if let Some(text) = text.as_deref().filter(|text| is_wrong(text)) {
-            let message = format!(
-                "RetentionHold {}: spec.{field} \"{text}\" is not a date: write a day that exists; until then the whole table is kept",
-                hold.name_any()
-            );
-            return Err(Blocked::new(Reason::InvalidSpec, message));
-        }
+    match check_hold(&hold.spec).into_iter().next() {
+        None => Ok(()),
+        Some(wrong) => Err(Blocked::new(Reason::InvalidSpec, format!("RetentionHold {}: {wrong}", hold.name_any()))),
     }
-    Ok(())
 }
 
 fn range(range: &HoldRange) -> String {

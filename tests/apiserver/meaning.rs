@@ -13,10 +13,10 @@ async fn what_no_schema_can_know_stalls_with_the_field_and_the_value() {
     for (number, case) in cases().into_iter().filter(|case| case.by == By::Meaning).enumerate() {
         let (kind, name) = (case.object["kind"].as_str().unwrap().to_owned(), format!("case-{number}"));
         let mut spec = case.object["spec"].clone();
-        if kind == "PartitionPolicy" {
-            spec["databaseRef"] = json!({"name": "db"});
-        } else {
+        if kind == "PostgresDatabase" {
             spec["connection"] = json!({"secretRef": {"name": "db"}, "tls": {"mode": "Disable"}});
+        } else {
+            spec["databaseRef"] = json!({"name": "db"});
         }
         world.create(&kind, &name, spec).await;
         stalled.push((kind, name, case));

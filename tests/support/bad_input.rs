@@ -48,7 +48,7 @@ struct Line {
 }
 
 /// The files, one a kind.
-const FILES: [&str; 2] = ["postgres-database.yaml", "partition-policy.yaml"];
+const FILES: [&str; 4] = ["postgres-database.yaml", "partition-policy.yaml", "retention-policy.yaml", "retention-hold.yaml"];
 
 /// The objects that the cases start from, which nobody must refuse.
 pub fn bases() -> Vec<Value> {

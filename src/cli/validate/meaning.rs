@@ -5,7 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::flaw::{By, Flaw};
-use crate::api::{PartitionPolicy, PostgresDatabase, Span};
+use crate::api::policy::Window;
+use crate::api::{PartitionPolicy, PostgresDatabase, RetentionHold, RetentionPolicy, Span};
+use crate::plan::retention::{self, Wrong};
 use crate::plan::{partition, window};
 
 /// What is wrong with an object that has the right form.
@@ -15,6 +17,9 @@ pub fn check(kind: &str, object: &Value, now: Timestamp) -> Vec<Flaw> {
         "PostgresDatabase" => {
             read::<PostgresDatabase>(object).map_or_else(|flaw| vec![flaw], |database| database_flaws(&database))
         }
+        "RetentionPolicy" => read::<RetentionPolicy>(object).map_or_else(|flaw| vec![flaw], |policy| retention_flaws(&policy, now)),
+        "RetentionHold" => read::<RetentionHold>(object)
+            .map_or_else(|flaw| vec![flaw], |hold| retention::check_hold(&hold.spec).iter().map(of_wrong).collect()),
         _ => vec![],
     }
 }
@@ -31,19 +36,33 @@ fn policy_flaws(policy: &PartitionPolicy, now: Timestamp) -> Vec<Flaw> {
     if let Err(blocked) = partition::check(spec) {
         flaws.push(from_message(&blocked.message, &["timeZone", "anchor", "naming", "create.from", "interval"]));
     }
-    for (index, one) in spec.policy.window.iter().enumerate() {
-        if let Err(message) = window::opening(std::slice::from_ref(one), now) {
-            let message = message.replacen("window[0]", &format!("window[{index}]"), 1);
-            let fields = ["schedule", "duration", "timeZone"].map(|field| format!("window[{index}].{field}"));
-            flaws.push(from_message(&message, &fields.each_ref().map(String::as_str)));
-        }
-    }
+    flaws.extend(window_flaws(&spec.policy.window, now));
     if let Some(horizon) = spec.create.horizon
         && let Err(error) = horizon.add_to(&now.to_zoned(jiff::tz::TimeZone::UTC))
     {
         flaws.push(Flaw::at("spec.create.horizon", By::Meaning, error.to_string(), "write a shorter horizon"));
     }
     flaws
+}
+
+fn retention_flaws(policy: &RetentionPolicy, now: Timestamp) -> Vec<Flaw> {
+    let mut flaws: Vec<Flaw> = retention::check(&policy.spec, now).iter().map(of_wrong).collect();
+    flaws.extend(window_flaws(&policy.spec.policy.window, now));
+    flaws
+}
+
+fn of_wrong(wrong: &Wrong) -> Flaw {
+    Flaw::at(&format!("spec.{}", wrong.field), By::Meaning, wrong.message.clone(), wrong.remedy.clone())
+}
+
+fn window_flaws(windows: &[Window], now: Timestamp) -> Vec<Flaw> {
+    let of_one = |(index, one): (usize, &Window)| {
+        let message = window::opening(std::slice::from_ref(one), now).err()?;
+        let message = message.replacen("window[0]", &format!("window[{index}]"), 1);
+        let fields = ["schedule", "duration", "timeZone"].map(|field| format!("window[{index}].{field}"));
+        Some(from_message(&message, &fields.each_ref().map(String::as_str)))
+    };
+    windows.iter().enumerate().filter_map(of_one).collect()
 }
 
 fn database_flaws(database: &PostgresDatabase) -> Vec<Flaw> {

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+mod check;
 mod expiry;
 mod facts;
 mod members;
@@ -20,6 +21,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Wrong, check, check_hold};
 pub use expiry::midnight;
 pub use facts::{Archive, Catalog, Detail, Facts, Hold, Incoming, MARK, Mark, Proof, Retired, Surroundings};
 pub use of_rows::plan_rows;
@@ -155,6 +157,7 @@ fn judge<'a>(spec: &RetentionPolicySpec, facts: &Facts<'a>, now: Timestamp) -> R
         );
         Blocked::new(Reason::TableNotFound, message)
     })?;
+    meaningful(spec, now)?;
     let zone: TimeZone = window::zone(&spec.time_zone)
         .map_err(|message| Blocked::new(Reason::InvalidSpec, format!("{}: {message}", spec.table)))?;
     let parents = members::of(spec, tree, now)?;
@@ -180,6 +183,14 @@ fn judge<'a>(spec: &RetentionPolicySpec, facts: &Facts<'a>, now: Timestamp) -> R
         judged.parents.push(members);
     }
     Ok(judged)
+}
+
+/// A spec that means nothing is refused with its first wrong field.
+fn meaningful(spec: &RetentionPolicySpec, now: Timestamp) -> Result<(), Blocked> {
+    match check(spec, now).into_iter().next() {
+        None => Ok(()),
+        Some(wrong) => Err(Blocked::new(Reason::InvalidSpec, format!("{}: {wrong}", spec.table))),
+    }
 }
 
 impl<'a> Judged<'a> {

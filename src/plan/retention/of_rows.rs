@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::facts::{Facts, Hold, Surroundings};
-use super::{LISTED, Summary, guard};
+use super::{LISTED, Summary, guard, meaningful};
 use crate::api::RetentionPolicySpec;
 use crate::api::retention_policy::Expired;
 use crate::plan::action::{Action, ObjectId, Plan};
@@ -34,7 +34,11 @@ pub fn plan_rows(
 ) -> (Plan, Summary) {
     let age = spec.keep.age.map(|age| age.to_string()).unwrap_or_default();
     let verb = spec.rows.as_ref().map_or("", |rows| rows.action.verb());
-    let mut plan = Plan::empty(object, format!("{}  keep {age}, then {verb} rows", spec.table));
+    let headline = format!("{}  keep {age}, then {verb} rows", spec.table);
+    if let Err(blocked) = meaningful(spec, now) {
+        return (Plan::refused(object, headline, blocked), Summary::default());
+    }
+    let mut plan = Plan::empty(object, headline);
     let steps = rows::plan(spec, facts, &surroundings.held(now), surroundings.as_of(now));
     plan.blocked = steps.blocked;
     plan.notes = steps.notes;

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 pub use archive::ARCHIVED_AT;
-pub use condition::Names;
+pub use condition::{Names, read as read_condition};
 pub use facts::{Answers, Column, Facts, ForeignKey, Index, ROWS_COUNTED, Request, Table, Tables};
 pub use moves::{Movement, moves};
 
