@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::amount;
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
-use super::policies::{Planned, Policies, PolicyArgs};
+use super::planned::{Planned, State};
+use super::policies::{Policies, PolicyArgs};
 use super::source::{Scope, Source};
 use super::terminal::Tone;
 use super::{Globals, output};
 use crate::api::Reason;
+use crate::plan::retention::Summary;
 use crate::plan::snapshot::Server;
 use crate::postgres::connect::{Target, Tls};
 use crate::postgres::{Session, server};
@@ -217,11 +220,32 @@ fn of_policy(planned: &Planned) -> Vec<Line> {
     if !plan.actions.is_empty() {
         lines.push(Line::new(Mark::Warning, &name, format!("{}; pgreeve plan shows them", plan.summary())));
     }
-    if planned.covered != Some(true) && plan.blocked.is_empty() {
-        lines.push(Line::new(Mark::Problem, &name, "rows that are written now have no partition"));
+    match &planned.state {
+        State::Unknown => {}
+        State::Coverage(covered) => lines.extend(of_coverage(planned, *covered, &name)),
+        State::Retention(summary) => lines.extend(of_retention(planned, summary, &name)),
     }
-    if !planned.settled.is_empty() && planned.covered == Some(true) {
-        lines.push(Line::new(Mark::Ok, &name, planned.settled.clone()));
+    lines
+}
+
+fn of_coverage(planned: &Planned, covered: Option<bool>, name: &str) -> Option<Line> {
+    if covered != Some(true) {
+        let is_news = planned.plan.blocked.is_empty();
+        return is_news.then(|| Line::new(Mark::Problem, name, "rows that are written now have no partition"));
+    }
+    (!planned.settled.is_empty()).then(|| Line::new(Mark::Ok, name, planned.settled.clone()))
+}
+
+/// What has expired and is still there, what is held, and what waits for the end of its grace.
+fn of_retention(planned: &Planned, summary: &Summary, name: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if summary.backlog_bytes > 0 {
+        let message = format!("{} have expired and are still there", amount::bytes(summary.backlog_bytes));
+        lines.push(Line::new(Mark::Warning, name, message));
+    }
+    lines.extend(planned.kept().into_iter().map(|kept| Line::new(Mark::Ok, name, format!("kept: {kept}"))));
+    if planned.plan.blocked.is_empty() {
+        lines.push(Line::new(Mark::Ok, name, planned.settled.clone()));
     }
     lines
 }

@@ -21,7 +21,7 @@ use crate::api::reason::Class;
 use crate::cluster::jobs::mounts;
 use crate::job::{self, Access, archive};
 use crate::pass;
-use crate::plan::action::{Action, Blocked};
+use crate::plan::action::Blocked;
 use crate::plan::task::{self, Task};
 use crate::postgres::Session;
 use crate::storage::Credentials;
@@ -80,7 +80,7 @@ impl Job {
     async fn work(self, stop: CancellationToken) -> Result<job::Report, Blocked> {
         let task = read_task(self.task.as_deref())?;
         let access = access(&task, &self.secrets, self.volume)?;
-        let work = work(payload(task)?, access, stop.clone());
+        let work = work(payload(&task)?, access, stop.clone());
         tokio::select! {
             outcome = work => outcome,
             () = overdue(stop) => Err(told_to_stop()),
@@ -186,12 +186,9 @@ fn read_task(file: Option<&Path>) -> Result<Task, Blocked> {
     serde_json::from_str(&text).map_err(|error| invalid(format!("the task cannot be read: {error}")))
 }
 
-fn payload(task: Task) -> Result<job::Task, Blocked> {
-    match task.action {
-        Action::ExportPartition(export) => Ok(job::Task::ExportPartition(export)),
-        Action::ArchiveRows(rows) => Ok(job::Task::ArchiveRows(rows)),
-        action => Err(Blocked::new(Reason::InvalidSpec, format!("{action} is no task for a Job"))),
-    }
+fn payload(task: &Task) -> Result<job::Task, Blocked> {
+    let action = &task.action;
+    job::Task::of(action).ok_or_else(|| Blocked::new(Reason::InvalidSpec, format!("{action} is no task for a Job")))
 }
 
 /// What the files say, by the same rules as what the operator reads from the API.

@@ -3,14 +3,16 @@
 use std::error::Error;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::exit::{Exit, Failure};
-use crate::api::{PartitionPolicy, PostgresDatabase};
-use crate::cluster::objects;
+use crate::api::retention_policy::BackupGuard;
+use crate::api::{PostgresDatabase, RetentionHold};
+use crate::cluster::{backups, objects};
 use crate::postgres::connect::Target;
 use crate::target;
 
@@ -54,16 +56,36 @@ impl Cluster {
         Ok(Self { client, namespace, name })
     }
 
-    /// The policies of a namespace; only those of this database, if one is named.
+    /// The objects of a kind in a namespace that refer to a database; only those of this one, if it is named.
     ///
     /// # Errors
     /// What the API server or the connection said.
-    pub async fn policies(&self, namespace: &str, database: Option<&str>) -> Result<Found<PartitionPolicy>, Failure> {
+    pub async fn of_database<K>(&self, namespace: &str, database: Option<&str>) -> Result<Found<K>, Failure>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned,
+    {
         let wanted = match database {
             Some(name) => ListParams::default().fields(&format!("spec.databaseRef.name={name}")),
             None => ListParams::default(),
         };
         self.list(namespace, wanted).await
+    }
+
+    /// The holds on tables of a database.
+    ///
+    /// # Errors
+    /// What the API server or the connection said; a hold that cannot be read is no reason to act as if there were none.
+    pub async fn holds(&self, namespace: &str, database: &str) -> Result<Vec<RetentionHold>, Failure> {
+        let found = self.of_database::<RetentionHold>(namespace, Some(database)).await?;
+        match found.unreadable.into_iter().next() {
+            None => Ok(found.objects.into_iter().filter(|hold| hold.metadata.deletion_timestamp.is_none()).collect()),
+            Some(why) => Err(Failure::new(Exit::Error, format!("nothing is planned without it: {why}"))),
+        }
+    }
+
+    /// Why no backup satisfies the guard, if so.
+    pub async fn backup_missing(&self, namespace: &str, guard: &BackupGuard, now: Timestamp) -> Option<String> {
+        backups::missing(&self.client, namespace, guard, now).await
     }
 
     /// The databases of a namespace.

@@ -1,6 +1,6 @@
 //! Which policies are meant? Those of files or of a cluster, on one database.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,12 +9,14 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::exit::{Exit, Failure};
+use super::planned::{Planned, Shown};
 use super::{Globals, validate};
+use crate::api::policy::DatabaseRef;
 use crate::api::postgres_database::Limits;
-use crate::api::{APPROVE_ANNOTATION, PartitionPolicy, PolicySettings, PostgresDatabase};
-use crate::pass::{self, Policy};
-use crate::plan::action::{Action, Plan};
-use crate::plan::snapshot::{Server, Tree};
+use crate::api::{PartitionPolicy, PostgresDatabase, RetentionHold, RetentionPolicy};
+use crate::pass::{self, Policy, Retention};
+use crate::plan::retention::{Hold, Surroundings};
+use crate::plan::snapshot::Server;
 use crate::postgres::execute::Budget;
 use crate::postgres::{Fault, Session};
 use crate::target;
@@ -49,6 +51,15 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "write a date such as 2027-01-31 (midnight UTC), or a time such as 2027-01-31T08:00:00Z".to_owned())
 }
 
+/// Policies of every kind, in the order in which they are shown.
+#[derive(Clone, Debug, Default)]
+pub struct Kinds {
+    /// What makes room for data.
+    pub partition: Vec<PartitionPolicy>,
+    /// What lets data leave.
+    pub retention: Vec<RetentionPolicy>,
+}
+
 /// The policies of one database.
 #[derive(Debug)]
 pub struct Policies {
@@ -62,28 +73,10 @@ pub struct Policies {
     declared: Option<PostgresDatabase>,
     /// Whether they are a cluster's, where its operator carries them out.
     pub live: bool,
-    partition: Vec<PartitionPolicy>,
-}
-
-/// A policy's plan, with what a report says beyond it.
-#[derive(Clone, Debug)]
-pub struct Planned {
-    /// The settings that say whether it may be carried out.
-    pub settings: PolicySettings,
-    /// The plan.
-    pub plan: Plan,
-    /// The fingerprint that the policy's annotation approves, in a cluster.
-    pub approved: Option<String>,
-    /// Why nothing is done at present, if a person wants it so.
-    pub suspended: Option<String>,
-    /// What to say when there is nothing to do.
-    pub settled: String,
-    /// Whether rows that are written now have a place; `None` where that could not be seen.
-    pub covered: Option<bool>,
-    /// Size of the table by PostgreSQL's statistics, in bytes.
-    pub bytes: i64,
-    /// Bytes that each action reads or writes, in the order of the plan's actions.
-    pub work: Vec<i64>,
+    /// What makes room for data.
+    pub partition: Vec<PartitionPolicy>,
+    /// What lets data leave, with what surrounds it.
+    pub retention: Vec<Retention>,
 }
 
 impl PolicyArgs {
@@ -106,30 +99,29 @@ impl PolicyArgs {
 
     fn choose_from(&self, objects: &[validate::Valid]) -> Result<Policies, Failure> {
         let own = self.namespace.as_deref().unwrap_or("default");
-        let policies: Vec<PartitionPolicy> = read(objects, "PartitionPolicy", own)?;
+        let mut kinds =
+            Kinds { partition: read(objects, "PartitionPolicy", own)?, retention: read(objects, "RetentionPolicy", own)? };
         let databases: Vec<PostgresDatabase> = read(objects, "PostgresDatabase", own)?;
-        let (namespace, database) = self.choose(&policies)?;
-        let is_its = |policy: &PartitionPolicy| {
-            policy.namespace().as_deref() == Some(&namespace) && policy.settings().database_ref.name == database
-        };
-        let partition: Vec<PartitionPolicy> = policies.into_iter().filter(is_its).collect();
-        once(&partition)?;
-        let declared =
-            databases.into_iter().find(|it| it.name_any() == database && it.namespace().as_deref() == Some(&namespace));
-        let mut policies =
-            Policies { budget: budget(&Limits::default())?, declared: None, live: false, namespace, database, partition };
+        let holds: Vec<RetentionHold> = read(objects, "RetentionHold", own)?;
+        let (namespace, database) = self.choose(&kinds)?;
+        let is_its = |(of, name): (String, String)| of == namespace && name == database;
+        kinds.partition.retain(|policy| is_its(whose(policy, &policy.spec.policy.database_ref)));
+        kinds.retention.retain(|policy| is_its(whose(policy, &policy.spec.policy.database_ref)));
+        let holds = holds.into_iter().filter(|hold| is_its(whose(hold, &hold.spec.database_ref))).map(held).collect();
+        let declared = databases.into_iter().find(|it| it.name_any() == database && it.namespace().as_ref() == Some(&namespace));
+        let mut policies = Policies::of_files(namespace, database, kinds, holds)?;
+        once(&policies)?;
         if let Some(declared) = declared {
             policies.declare(declared)?;
         }
         Ok(policies)
     }
 
-    fn choose(&self, policies: &[PartitionPolicy]) -> Result<(String, String), Failure> {
-        let named: BTreeSet<(String, String)> = policies
-            .iter()
-            .map(|policy| (policy.namespace().unwrap_or_default(), policy.settings().database_ref.name.clone()))
-            .filter(|(_, name)| self.database.as_ref().is_none_or(|wanted| wanted == name))
-            .collect();
+    fn choose(&self, kinds: &Kinds) -> Result<(String, String), Failure> {
+        let partition = kinds.partition.iter().map(|policy| whose(policy, &policy.spec.policy.database_ref));
+        let retention = kinds.retention.iter().map(|policy| whose(policy, &policy.spec.policy.database_ref));
+        let named: BTreeSet<(String, String)> =
+            partition.chain(retention).filter(|(_, name)| self.database.as_ref().is_none_or(|wanted| wanted == name)).collect();
         let mut named = named.into_iter();
         match (named.next(), named.len(), &self.database) {
             (Some(only), 0, _) => Ok(only),
@@ -168,16 +160,21 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(
         .collect()
 }
 
-fn once(policies: &[PartitionPolicy]) -> Result<(), Failure> {
-    let mut seen = BTreeMap::new();
-    for policy in policies {
-        let count = seen.entry(policy.id()).or_insert(0);
-        *count += 1;
-        if *count == 2 {
-            return Err(Failure::new(Exit::Error, format!("{} is in the files twice", policy.id())));
-        }
-    }
-    Ok(())
+/// The namespace and the name of the database that an object refers to.
+fn whose(object: &impl kube::ResourceExt, database: &DatabaseRef) -> (String, String) {
+    (object.namespace().unwrap_or_default(), database.name.clone())
+}
+
+/// A hold, as plans take it.
+pub fn held(hold: RetentionHold) -> Hold {
+    Hold { name: format!("{}/{}", hold.namespace().unwrap_or_default(), hold.name_any()), spec: hold.spec }
+}
+
+fn once(policies: &Policies) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    let retention = policies.retention.iter().map(Policy::id);
+    let twice = policies.partition.iter().map(Policy::id).chain(retention).find(|id| !seen.insert(id.clone()));
+    twice.map_or(Ok(()), |id| Err(Failure::new(Exit::Error, format!("{id} is in the files twice"))))
 }
 
 /// What actions may use of a database with these limits.
@@ -186,12 +183,30 @@ fn budget(limits: &Limits) -> Result<Budget, Failure> {
 }
 
 impl Policies {
-    /// Those of a cluster.
+    /// Those of a cluster, at this moment. Holds and backups are still to be looked for.
     ///
     /// # Errors
     /// None that a user can cause.
-    pub fn of_cluster(namespace: String, database: String, partition: Vec<PartitionPolicy>) -> Result<Self, Failure> {
-        Ok(Self { budget: budget(&Limits::default())?, declared: None, live: true, namespace, database, partition })
+    pub fn of_cluster(namespace: String, database: String, kinds: Kinds, now: Timestamp) -> Result<Self, Failure> {
+        let surround = |policy: RetentionPolicy| {
+            let surroundings = Surroundings::of_next_run(&policy, now);
+            Retention { policy, surroundings }
+        };
+        let retention = kinds.retention.into_iter().map(surround).collect();
+        let budget = budget(&Limits::default())?;
+        Ok(Self { budget, declared: None, live: true, namespace, database, partition: kinds.partition, retention })
+    }
+
+    /// Those of files, which bring their holds along.
+    fn of_files(namespace: String, database: String, kinds: Kinds, holds: Vec<Hold>) -> Result<Self, Failure> {
+        let surround = |policy: RetentionPolicy| {
+            let guard = policy.spec.guards.backup.as_ref();
+            let backup_missing = guard.map(|_| "guards.backup: a Backup can only be looked for in a cluster".to_owned());
+            Retention { policy, surroundings: Surroundings { holds: holds.clone(), backup_missing, ..Surroundings::attended() } }
+        };
+        let retention = kinds.retention.into_iter().map(surround).collect();
+        let budget = budget(&Limits::default())?;
+        Ok(Self { budget, declared: None, live: false, namespace, database, partition: kinds.partition, retention })
     }
 
     /// The PostgresDatabase, where it is known.
@@ -210,15 +225,15 @@ impl Policies {
     }
 
     /// Adds what is known of a policy beyond its plan.
-    fn with_context(&self, policy: &PartitionPolicy, planned: Planned) -> Planned {
+    fn with_context(&self, planned: Planned) -> Planned {
         let is_paused = |database: &&PostgresDatabase| database.spec.suspend;
         let suspended = match self.declared.as_ref().filter(is_paused) {
-            _ if policy.settings().suspend => Some("spec.suspend is true, so nothing is changed".to_owned()),
+            _ if planned.settings.suspend => Some("spec.suspend is true, so nothing is changed".to_owned()),
             Some(_) => Some(format!("spec.suspend of PostgresDatabase {} is true, so nothing is changed", self.database)),
             None => None,
         };
         // A file's annotation is a proposal; only the one in a cluster is somebody's word.
-        let approved = policy.annotations().get(APPROVE_ANNOTATION).filter(|_| self.live).cloned();
+        let approved = planned.approved.clone().filter(|_| self.live);
         Planned { suspended, approved, ..planned }
     }
 
@@ -236,83 +251,42 @@ impl Policies {
     /// # Errors
     /// What the server or the connection said, where that concerns all of them.
     pub async fn look(&self, session: &Session, now: Timestamp) -> Result<(Server, Vec<Planned>), Failure> {
-        let what = format!("planning for PostgresDatabase {}/{}", self.namespace, self.database);
-        let failure = |fault| Failure::fault(&what, &fault);
-        let mut planned = Vec::with_capacity(self.partition.len());
+        let mut planned = Vec::with_capacity(self.partition.len() + self.retention.len());
         let mut server = None;
         for policy in &self.partition {
-            match pass::look(&[policy], session, now).await {
-                Ok(look) => {
-                    let found = look.facts.iter().zip(look.plans);
-                    planned.extend(found.map(|(facts, plan)| self.with_context(policy, Planned::new(policy, facts, plan, now))));
-                    server = Some(look.server);
-                }
-                Err(fault) if session.is_closed() => return Err(failure(fault)),
-                Err(fault) => planned.push(self.with_context(policy, Planned::refused(policy, &fault))),
-            }
+            planned.extend(self.look_at(policy, session, now, &mut server).await?);
+        }
+        for policy in &self.retention {
+            planned.extend(self.look_at(policy, session, now, &mut server).await?);
         }
         let server = match server {
             Some(server) => server,
-            None => pass::look::<PartitionPolicy>(&[], session, now).await.map_err(failure)?.server,
+            None => {
+                let looked = pass::look::<PartitionPolicy>(&[], session, now).await;
+                looked.map_err(|fault| self.failure(&fault))?.server
+            }
         };
         Ok((server, planned))
     }
-}
 
-impl Planned {
-    fn new(policy: &PartitionPolicy, facts: &pass::Found, plan: Plan, now: Timestamp) -> Self {
-        Self {
-            settings: policy.settings().clone(),
-            approved: None,
-            suspended: None,
-            settled: policy.settled(facts, now),
-            covered: facts.coverage.as_ref().map(|coverage| coverage.unbounded || coverage.until.is_none_or(|until| until > now)),
-            bytes: facts.tree.as_ref().map_or(0, table_bytes),
-            work: plan.actions.iter().map(|action| work(action, facts)).collect(),
-            plan,
-        }
+    async fn look_at<P: Shown>(
+        &self,
+        policy: &P,
+        session: &Session,
+        now: Timestamp,
+        server: &mut Option<Server>,
+    ) -> Result<Option<Planned>, Failure> {
+        let look = match pass::look(&[policy], session, now).await {
+            Ok(look) => look,
+            Err(fault) if session.is_closed() => return Err(self.failure(&fault)),
+            Err(fault) => return Ok(Some(self.with_context(Planned::refused(policy, &fault)))),
+        };
+        *server = Some(look.server);
+        let found = look.facts.iter().zip(look.plans).next();
+        Ok(found.map(|(facts, plan)| self.with_context(Planned::new(policy, facts, plan, now))))
     }
 
-    fn refused(policy: &PartitionPolicy, fault: &Fault) -> Self {
-        let table = policy.spec.table.to_string();
-        let blocked = pass::blocked(&table, fault);
-        let plan = Plan::refused(policy.id(), table, blocked);
-        Self {
-            settings: policy.settings().clone(),
-            approved: None,
-            suspended: None,
-            settled: String::new(),
-            covered: None,
-            bytes: 0,
-            work: vec![],
-            plan,
-        }
-    }
-}
-
-/// PostgreSQL's block size; servers built with another one are reported a little wrong.
-const BLOCK: i64 = 8192;
-
-fn table_bytes(tree: &Tree) -> i64 {
-    tree.parents.iter().flat_map(|parent| &parent.partitions).map(|partition| partition.pages.max(0) * BLOCK).sum()
-}
-
-/// How much of the table an action goes through.
-fn work(action: &Action, facts: &pass::Found) -> i64 {
-    use crate::plan::action::Change;
-    match action {
-        Action::CreatePartition(create) => {
-            let default = create.default.as_ref().map(|default| default.relation.oid);
-            let partitions = facts.tree.iter().flat_map(|tree| &tree.parents).flat_map(|parent| &parent.partitions);
-            partitions.filter(|partition| Some(partition.oid) == default).filter_map(|partition| partition.bytes).sum()
-        }
-        Action::RepairPartition(repair) => {
-            let bytes = facts.details.properties.get(&repair.partition.oid).map_or(0, |properties| properties.bytes);
-            let indexes =
-                repair.changes.iter().filter(|change| matches!(change, Change::Index { .. } | Change::IndexLike { .. }));
-            // Building an index reads, sorts and writes: measured at about a tenth of the speed of a plain scan.
-            bytes * i64::try_from(indexes.count()).unwrap_or(1) * 10
-        }
-        _ => 0,
+    fn failure(&self, fault: &Fault) -> Failure {
+        Failure::fault(&format!("planning for PostgresDatabase {}/{}", self.namespace, self.database), fault)
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::Globals;
 use super::database::{self, DatabaseArgs};
 use super::exit::{Exit, Failure};
 use super::kubernetes::Cluster;
-use super::policies::{Policies, PolicyArgs};
-use crate::api::PartitionPolicy;
+use super::policies::{Kinds, Policies, PolicyArgs, held};
+use crate::pass::Retention;
 use crate::postgres::connect::Target;
 use crate::postgres::error::FaultKind;
 use crate::postgres::{Fault, Session};
@@ -36,6 +37,8 @@ pub struct Source {
 struct Way {
     url: Option<DatabaseArgs>,
     cluster: Option<Cluster>,
+    /// The moment to plan for.
+    now: Timestamp,
 }
 
 /// What to type where no cluster is at hand and no file is named.
@@ -80,7 +83,7 @@ impl Source {
             }
             Some(_) => None,
         };
-        Ok(Self { databases: vec![policies], way: Way { url, cluster }, flawed: false })
+        Ok(Self { databases: vec![policies], way: Way { url, cluster, now: args.now(globals) }, flawed: false })
     }
 
     async fn of_cluster(
@@ -104,9 +107,10 @@ impl Source {
             );
             return Err(Failure::new(Exit::Usage, message));
         }
-        let of_database = |(name, policies)| Policies::of_cluster(namespace.clone(), name, policies);
+        let now = args.now(globals);
+        let of_database = |(name, kinds)| Policies::of_cluster(namespace.clone(), name, kinds, now);
         let databases = by_database.into_iter().map(of_database).collect::<Result<_, _>>()?;
-        Ok(Self { databases, way: Way { url, cluster: Some(cluster) }, flawed: !unreadable.is_empty() })
+        Ok(Self { databases, way: Way { url, cluster: Some(cluster), now }, flawed: !unreadable.is_empty() })
     }
 
     /// Does this for each database, over a session there. A database that fails harms no other.
@@ -140,10 +144,10 @@ impl Source {
     ///
     /// # Errors
     /// If no connection can be made.
-    pub async fn only(mut self, globals: &Globals) -> Result<(Policies, Session), Failure> {
+    pub async fn only(mut self, globals: &Globals) -> Result<(Policies, Session, Target), Failure> {
         let Some(mut policies) = self.databases.pop() else { return Err(Failure::new(Exit::Error, "no policy is given")) };
-        let (session, _) = self.way.session(&mut policies, globals).await?;
-        Ok((policies, session))
+        let (session, target) = self.way.session(&mut policies, globals).await?;
+        Ok((policies, session, target))
     }
 }
 
@@ -153,6 +157,7 @@ impl Way {
         if let Some(cluster) = self.cluster.as_ref().filter(|_| policies.declared().is_none()) {
             policies.declare(cluster.database(&policies.namespace, &policies.database).await?)?;
         }
+        self.surround(policies).await?;
         if let Some(url) = &self.url {
             return url.connect(globals).await;
         }
@@ -168,16 +173,35 @@ impl Way {
     }
 }
 
+impl Way {
+    /// What only a cluster tells of policies by which data leaves: holds, besides those of files, and backups.
+    async fn surround(&self, policies: &mut Policies) -> Result<(), Failure> {
+        let Some(cluster) = self.cluster.as_ref().filter(|_| !policies.retention.is_empty()) else { return Ok(()) };
+        let (namespace, database) = (policies.namespace.as_str(), policies.database.as_str());
+        let holds = cluster.holds(namespace, database).await?;
+        for Retention { policy, surroundings } in &mut policies.retention {
+            surroundings.holds.extend(holds.iter().cloned().map(held));
+            surroundings.holds.sort_by(|a, b| a.name.cmp(&b.name));
+            surroundings.backup_missing = match &policy.spec.guards.backup {
+                Some(guard) => cluster.backup_missing(namespace, guard, self.now).await,
+                None => None,
+            };
+        }
+        Ok(())
+    }
+}
+
 /// The policies of a namespace by database, and what to say of objects that cannot be read.
 async fn found(
     args: &PolicyArgs,
     cluster: &Cluster,
     namespace: &str,
     scope: Scope,
-) -> Result<(BTreeMap<String, Vec<PartitionPolicy>>, Vec<String>), Failure> {
-    let found = cluster.policies(namespace, args.database.as_deref()).await?;
-    let mut by_database = by_database(found.objects);
-    let mut unreadable = found.unreadable;
+) -> Result<(BTreeMap<String, Kinds>, Vec<String>), Failure> {
+    let partition = cluster.of_database(namespace, args.database.as_deref()).await?;
+    let retention = cluster.of_database(namespace, args.database.as_deref()).await?;
+    let mut by_database = by_database(Kinds { partition: partition.objects, retention: retention.objects });
+    let mut unreadable = [partition.unreadable, retention.unreadable].concat();
     match (&args.database, scope) {
         (_, Scope::WithPolicies) => {}
         (Some(name), Scope::All) => {
@@ -194,10 +218,13 @@ async fn found(
     Ok((by_database, unreadable))
 }
 
-fn by_database(policies: Vec<PartitionPolicy>) -> BTreeMap<String, Vec<PartitionPolicy>> {
-    let mut by_database: BTreeMap<String, Vec<PartitionPolicy>> = BTreeMap::new();
-    for policy in policies {
-        by_database.entry(policy.spec.policy.database_ref.name.clone()).or_default().push(policy);
+fn by_database(kinds: Kinds) -> BTreeMap<String, Kinds> {
+    let mut by_database: BTreeMap<String, Kinds> = BTreeMap::new();
+    for policy in kinds.partition {
+        by_database.entry(policy.spec.policy.database_ref.name.clone()).or_default().partition.push(policy);
+    }
+    for policy in kinds.retention {
+        by_database.entry(policy.spec.policy.database_ref.name.clone()).or_default().retention.push(policy);
     }
     by_database
 }
@@ -206,11 +233,12 @@ fn none(args: &PolicyArgs, namespace: &str, cluster: &Cluster, scope: Scope) -> 
     let place = format!("namespace {namespace} of {}", cluster.name());
     match (&args.database, scope) {
         (Some(name), _) => Failure::new(Exit::Usage, format!("no policy in {place} refers to a PostgresDatabase {name}")),
-        (None, Scope::WithPolicies) => {
-            Failure::new(Exit::Error, format!("{place} holds no PartitionPolicy; name another with -n, or files with -f"))
-        }
+        (None, Scope::WithPolicies) => Failure::new(
+            Exit::Error,
+            format!("{place} holds no PartitionPolicy and no RetentionPolicy; name another with -n, or files with -f"),
+        ),
         (None, Scope::All) => {
-            let message = format!("{place} holds no PostgresDatabase and no PartitionPolicy; name another with -n");
+            let message = format!("{place} holds no PostgresDatabase and no policy; name another with -n");
             Failure::new(Exit::Error, message)
         }
     }

@@ -24,7 +24,7 @@ use crate::metrics::{Metrics, TableLabels};
 use crate::pass::{Leaving, Policy, Retention, Tasks};
 use crate::plan::action::{Action, Blocked, Plan};
 use crate::plan::outcome::ActionResult;
-use crate::plan::retention::{Hold, Proof, Surroundings};
+use crate::plan::retention::{Hold, Proof, Surroundings, answered};
 use crate::plan::schedule::Schedule;
 use crate::plan::snapshot::Oid;
 
@@ -127,7 +127,7 @@ impl Reporting for Managed {
         let schedule = Schedule::parse(&object.spec.schedule, &object.spec.time_zone)
             .map_err(|message| Blocked::new(Reason::InvalidSpec, format!("RetentionPolicy {}: {message}", object.name_any())))?;
         let slot = schedule.last(now);
-        let is_new = slot.is_some_and(|slot| slot > answered(object, &status));
+        let is_new = slot.is_some_and(|slot| slot > answered(object));
         let is_asked = requested.is_some() && requested != status.policy.last_handled_reconcile_at.as_deref();
         // A run that has not ended when the next one is due ends with it.
         let run = status.run.clone().filter(|_| !is_new);
@@ -136,9 +136,9 @@ impl Reporting for Managed {
             next_slot: schedule.next(now),
             // Of one moment of the schedule, so that a plan that waits for approval, and a Job that is at work, stay the same.
             as_of: slot,
-            run: run.as_ref().map(|run| run.partitions.iter().filter_map(|oid| Oid::try_from(*oid).ok()).collect()),
+            run: run.as_ref().map(RetentionRun::oids),
             holds: holds(object, context).await?,
-            proofs: status.exports.iter().filter_map(proof).collect(),
+            proofs: status.exports.iter().filter_map(Proof::of).collect(),
             accepted: status.accepted.clone(),
             attended: false,
             backup_missing: backup_missing(&object.spec, object, context, now).await,
@@ -251,12 +251,6 @@ impl Reporting for Managed {
     }
 }
 
-/// The moment of the schedule that was answered last; the policy's creation before the first one.
-fn answered(object: &RetentionPolicy, status: &RetentionPolicyStatus) -> Timestamp {
-    let last = status.last_slot.as_ref().or(object.metadata.creation_timestamp.as_ref());
-    last.map_or(Timestamp::MIN, |time| time.0)
-}
-
 /// A request for a run is answered when the run begins, or when nothing is to go.
 fn unanswered(policy: PolicyStatus, previous: &RetentionPolicyStatus) -> PolicyStatus {
     PolicyStatus { last_handled_reconcile_at: previous.policy.last_handled_reconcile_at.clone(), ..policy }
@@ -268,11 +262,6 @@ fn target(action: &Action) -> Option<Oid> {
         Action::DetachPartition(_) | Action::MoveToArchive(_) => action.leaves(),
         _ => None,
     }
-}
-
-fn proof(exported: &Exported) -> Option<(Oid, Proof)> {
-    let oid = Oid::try_from(exported.oid).ok()?;
-    Some((oid, Proof { export: exported.export.clone(), verified_at: exported.verified_at.0 }))
 }
 
 /// The holds on tables of the policy's database. Where they cannot be read, nothing goes.

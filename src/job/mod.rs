@@ -5,7 +5,7 @@ pub mod export;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::action::Blocked;
+use crate::plan::action::{Action, Blocked};
 use crate::plan::removal::{ArchiveRows, ExportPartition};
 use crate::postgres::Target;
 use crate::postgres::execute::Budget;
@@ -19,6 +19,17 @@ pub enum Task {
     ExportPartition(Box<ExportPartition>),
     /// See [`ArchiveRows`].
     ArchiveRows(Box<ArchiveRows>),
+}
+
+impl Task {
+    /// The task that an action is, if it is one.
+    pub fn of(action: &Action) -> Option<Self> {
+        match action {
+            Action::ExportPartition(export) => Some(Self::ExportPartition(export.clone())),
+            Action::ArchiveRows(rows) => Some(Self::ArchiveRows(rows.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// What a Job may reach.

@@ -1,6 +1,8 @@
 //! `pgreeve apply`: carries out what `plan` shows, with the controller's engine and under its rules.
 
 mod result;
+mod rounds;
+mod tasks;
 
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,18 +10,21 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
+use super::credentials::StorageArgs;
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
 use super::plan::table::{self, Style};
 use super::plan::view::{self, View};
-use super::policies::{Planned, Policies, PolicyArgs};
+use super::planned::Planned;
+use super::policies::{Policies, PolicyArgs};
 use super::source::{Scope, Source};
 use super::terminal::can_ask;
 use super::{Globals, output};
-use crate::pass::{self, NoTasks};
+use crate::pass;
 use crate::plan::Outcome;
 use crate::postgres::Session;
 use result::{Applied, Results};
+use rounds::Worker;
 
 /// Carries out plans. A fingerprint approves its plan, and nothing but it
 #[derive(Args, Debug)]
@@ -31,6 +36,8 @@ pub struct Apply {
     policies: PolicyArgs,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
     output: Form,
@@ -49,7 +56,7 @@ enum Form {
 
 /// What to do instead where no file is named.
 const NO_FILE: &str = "no policy is given: name files or directories with -f. The policies of a cluster are carried out by its operator; \
-    one with approval: Manual waits until its plan is approved: kubectl annotate partitionpolicy NAME pgreeve.dev/approve=FINGERPRINT";
+    one with approval: Manual waits until its plan is approved: kubectl annotate partitionpolicy NAME pgreeve.dev/approve=FINGERPRINT (or retentionpolicy NAME)";
 
 impl Apply {
     /// Runs the command.
@@ -60,7 +67,7 @@ impl Apply {
         }
         let now = self.policies.now(globals);
         let source = Source::open(&self.policies, &paths, &self.database, Scope::WithPolicies, globals).await?;
-        let (policies, session) = source.only(globals).await?;
+        let (policies, session, target) = source.only(globals).await?;
         let (server, planned) = policies.look(&session, now).await?;
         let view = View::new(&policies, &server, &planned, &fingerprints, now);
         globals.say(table::render(&view, Style { look: globals.stderr(), wide: false }).trim_end());
@@ -72,7 +79,8 @@ impl Apply {
         if !chosen.is_empty() && !self.may_go(&view, &chosen, &fingerprints, globals)? {
             return Err(Failure::new(Exit::Error, "nothing was changed"));
         }
-        let applied = self.carry_out(&session, &policies, &chosen, globals).await?;
+        let worker = Worker { session: &session, target: &target, policies: &policies, storage: &self.storage, globals, now };
+        let applied = carry_out(&worker, &chosen).await?;
         let results = Results::new(&view, applied, self.left(&session, &policies, now).await?);
         self.print(&results, globals)?;
         Ok(results.exit())
@@ -103,31 +111,6 @@ impl Apply {
         globals.ask(&format!("Make {changes} change{plural} in database {}? [y/N] ", view.database.database))
     }
 
-    /// Carries the plans out one after the other. An interrupt cancels the statement that runs, and ends the rest.
-    async fn carry_out(
-        &self,
-        session: &Session,
-        policies: &Policies,
-        chosen: &[&Planned],
-        globals: &Globals,
-    ) -> Result<Vec<Applied>, Failure> {
-        let mut applied = Vec::new();
-        for one in chosen {
-            let work = pass::execute(session, &one.plan, policies.budget, &NoTasks, globals.now());
-            let outcome: Outcome = tokio::select! {
-                outcome = work => outcome,
-                _ = tokio::signal::ctrl_c() => {
-                    globals.say("interrupted: cancelling the statement that runs; the server rolls back what is not whole");
-                    // The session is closed next, which ends the statement too, if later.
-                    drop(session.cancel().await);
-                    return Err(Failure::new(Exit::Error, format!("{} was interrupted; plan again to see what is left", one.plan.object)));
-                }
-            };
-            applied.push(Applied { object: one.plan.object.clone(), outcome });
-        }
-        Ok(applied)
-    }
-
     /// What is left to do, by a new look at the database.
     async fn left(&self, session: &Session, policies: &Policies, now: Timestamp) -> Result<Vec<Planned>, Failure> {
         Ok(policies.look(session, now).await?.1)
@@ -140,6 +123,24 @@ impl Apply {
             Form::Yaml => output::write(&crate::yaml::text(results)?),
         }
     }
+}
+
+/// Carries the plans out one after the other. An interrupt cancels the statement that runs, and ends the rest.
+async fn carry_out(worker: &Worker<'_>, chosen: &[&Planned]) -> Result<Vec<Applied>, Failure> {
+    let mut applied = Vec::new();
+    for one in chosen {
+        let outcome: Outcome = tokio::select! {
+            outcome = worker.carry_out(one) => outcome,
+            _ = tokio::signal::ctrl_c() => {
+                worker.globals.say("interrupted: cancelling the statement that runs; the server rolls back what is not whole");
+                // The session is closed next, which ends the statement too, if later.
+                drop(worker.session.cancel().await);
+                return Err(Failure::new(Exit::Error, format!("{} was interrupted; plan again to see what is left", one.plan.object)));
+            }
+        };
+        applied.push(Applied { object: one.plan.object.clone(), outcome });
+    }
+    Ok(applied)
 }
 
 /// Whether a plan is to be carried out: it does something, it is named if any is, and nothing holds it back.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::exit::Exit;
 use super::super::output;
 use super::super::plan::view::{Hold, View};
-use super::super::policies::Planned;
+use super::super::planned::Planned;
 use super::super::terminal::{Look, Tone};
 use crate::api::Reason;
 use crate::plan::Outcome;

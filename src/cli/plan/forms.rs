@@ -38,6 +38,7 @@ fn markdown_of(policy: &PolicyView) -> String {
     let mut points = Vec::new();
     points.extend(policy.blocked.iter().map(|blocked| format!("**blocked** ({}): {}", blocked.reason, cell(&blocked.message))));
     points.extend(policy.notes.iter().map(|note| format!("{} {}: {}", note.id, cell(&note.object), cell(&note.message))));
+    points.extend(policy.kept.iter().map(|kept| format!("kept: {}", cell(kept))));
     points.extend(policy.hold.iter().map(|hold| format!("on hold ({}): {}", hold.reason, cell(&hold.message))));
     points.extend(policy.settled.iter().map(|settled| format!("nothing to do: {settled}")));
     if !points.is_empty() {

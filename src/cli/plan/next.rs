@@ -18,8 +18,11 @@ pub fn live(view: &View, typed: &str) -> Option<String> {
     let waits = |policy: &&PolicyView| policy.hold.as_ref().is_some_and(|hold| hold.reason == Reason::ApprovalPending.as_str());
     let approve = |policy: &PolicyView| {
         format!(
-            "Next: kubectl annotate{typed} -n {} partitionpolicy {} {APPROVE_ANNOTATION}={} --overwrite",
-            policy.object.namespace, policy.object.name, policy.fingerprint
+            "Next: kubectl annotate{typed} -n {} {} {} {APPROVE_ANNOTATION}={} --overwrite",
+            policy.object.namespace,
+            policy.object.kind.to_lowercase(),
+            policy.object.name,
+            policy.fingerprint
         )
     };
     let mut lines: Vec<String> = pending(view).filter(waits).map(approve).collect();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::super::amount;
 use super::super::terminal::{Look, Tone};
 use super::view::{ActionView, PolicyView, View};
+use crate::plan::finding;
 
 /// Lines of changes that a table shows of each policy; `-o wide` shows all.
 const SHOWN: usize = 30;
@@ -59,7 +60,14 @@ fn of_policy(policy: &PolicyView, style: Style) -> String {
     for blocked in &policy.blocked {
         let _ = writeln!(text, "{}", refusal(&blocked.message, blocked.reason.as_str(), look));
     }
-    for note in &policy.notes {
+    for note in policy.notes.iter().filter(|note| note.id == finding::ON_HOLD.id) {
+        let sign = look.paint(Tone::Note, "= keep   ");
+        let _ = writeln!(text, "  {sign}  {}   [{}]", note.message, look.paint(Tone::Note, &note.id));
+    }
+    for kept in &policy.kept {
+        let _ = writeln!(text, "  {}  {kept}", look.paint(Tone::Note, "= keep   "));
+    }
+    for note in policy.notes.iter().filter(|note| note.id != finding::ON_HOLD.id) {
         let sign = look.paint(Tone::Note, "i note   ");
         let _ = writeln!(text, "  {sign}  {}: {}   [{}]", note.object, note.message, look.paint(Tone::Note, &note.id));
     }
@@ -79,14 +87,15 @@ fn refusal(message: &str, reason: &str, look: Look) -> String {
 fn actions(actions: &[ActionView], style: Style) -> String {
     let width = |of: fn(&ActionView) -> &str| actions.iter().map(|action| of(action).chars().count()).max().unwrap_or(0);
     let (subjects, details) = (width(|action| &action.subject), width(|action| &action.detail).min(60));
+    let verbs = width(|action| action.verb).max(7);
     let mut text = String::new();
     for action in actions {
         let (sign, tone) = match action.verb {
             "create" => ("+", Tone::Add),
-            "clean up" => ("-", Tone::Bad),
-            _ => ("~", Tone::Change),
+            "repair" | "finish detaching" | "reopen" => ("~", Tone::Change),
+            _ => ("-", Tone::Bad),
         };
-        let verb = style.look.paint(tone, &format!("{sign} {:<7}", action.verb));
+        let verb = style.look.paint(tone, &format!("{sign} {:<verbs$}", action.verb));
         let _ = writeln!(
             text,
             "  {verb}  {:<subjects$}   {:<details$}   {}, {}, lock budget {}",
@@ -142,6 +151,7 @@ impl PolicyView {
             count => format!("{count} notes"),
         };
         let blocked = if self.blocked.is_empty() { ", 0 blocked" } else { "" };
-        format!("{}, {notes}{blocked}", self.summary)
+        let freed = if self.freed > 0 { format!(" ({} freed)", amount::bytes(self.freed)) } else { String::new() };
+        format!("{}{freed}, {notes}{blocked}", self.summary)
     }
 }

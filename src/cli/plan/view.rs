@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::super::amount;
 use super::super::output;
-use super::super::policies::{Planned, Policies};
-use crate::api::Reason;
+use super::super::planned::{Planned, Work};
+use super::super::policies::Policies;
+use crate::api::{Reason, TableName};
 use crate::plan::action::{Action, Blocked, Note, ObjectId};
 use crate::plan::gate::{self, Gate};
 use crate::plan::snapshot::Server;
@@ -71,6 +72,12 @@ pub struct PolicyView {
     pub actions: Vec<ActionView>,
     /// What is not done, and why.
     pub blocked: Vec<Blocked>,
+    /// What stays though one may have expected it to go, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
+    /// Bytes that the changes free.
+    #[serde(skip_serializing_if = "is_none")]
+    pub freed: i64,
     /// What a reader should know.
     pub notes: Vec<Note>,
 }
@@ -97,6 +104,9 @@ pub struct ActionView {
     pub subject: String,
     /// How.
     pub detail: String,
+    /// Bytes of what leaves.
+    #[serde(skip_serializing_if = "is_none")]
+    pub bytes: i64,
     /// Its locks.
     pub locks: Vec<LockView>,
     /// How long it takes, roughly.
@@ -118,6 +128,11 @@ pub struct LockView {
     pub table: String,
     /// The mode, as in SQL.
     pub mode: &'static str,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_none(bytes: &i64) -> bool {
+    *bytes == 0
 }
 
 impl View {
@@ -159,8 +174,8 @@ impl View {
 impl PolicyView {
     fn new(planned: &Planned, budget: Budget, approved: &[String], as_of: Timestamp) -> Self {
         let plan = &planned.plan;
-        let actions =
-            plan.actions.iter().zip(&planned.work).map(|(action, work)| ActionView::new(action, *work, budget)).collect();
+        let actions: Vec<ActionView> =
+            plan.actions.iter().zip(&planned.work).map(|(action, work)| ActionView::new(action, work, budget)).collect();
         Self {
             object: plan.object.clone(),
             headline: plan.headline.clone(),
@@ -169,6 +184,8 @@ impl PolicyView {
             summary: plan.summary(),
             settled: plan.is_settled().then(|| settled(planned)),
             hold: hold(planned, approved, as_of),
+            kept: planned.kept(),
+            freed: actions.iter().filter(|action| matches!(action.change, Action::DropTable(_))).map(|drop| drop.bytes).sum(),
             actions,
             blocked: plan.blocked.clone(),
             notes: plan.notes.clone(),
@@ -186,7 +203,7 @@ fn settled(planned: &Planned) -> String {
 pub fn hold(planned: &Planned, approved: &[String], now: Timestamp) -> Option<Hold> {
     let fingerprint = planned.plan.fingerprint();
     let is_named = approved.iter().any(|beginning| fingerprint.starts_with(beginning));
-    let approval = if is_named { Some(fingerprint.as_str()) } else { planned.approved.as_deref() };
+    let approval = if is_named || planned.goes_on { Some(fingerprint.as_str()) } else { planned.approved.as_deref() };
     let hold = |reason: Reason, message: String, until| Some(Hold { reason: reason.as_str(), message, until });
     if let Some(why) = planned.suspended.as_ref().filter(|_| !planned.plan.actions.is_empty()) {
         return hold(Reason::Suspended, why.clone(), None);
@@ -199,15 +216,16 @@ pub fn hold(planned: &Planned, approved: &[String], now: Timestamp) -> Option<Ho
 }
 
 impl ActionView {
-    fn new(action: &Action, work: i64, budget: Budget) -> Self {
+    fn new(action: &Action, work: &Work, budget: Budget) -> Self {
         let script = sql::script(action);
         let locks = script.locks().into_iter().map(|(mode, table)| LockView { table, mode: mode.as_str() });
         Self {
             verb: action.verb(),
             subject: action.subject().to_owned(),
-            detail: detail(action),
+            detail: detail(action, work),
+            bytes: work.bytes,
             locks: locks.collect(),
-            time: amount::time_for(work),
+            time: work.time.clone(),
             lock_budget: amount::length(budget.locks),
             statements: script.text(),
             undo: undo(action),
@@ -216,24 +234,47 @@ impl ActionView {
     }
 }
 
-fn detail(action: &Action) -> String {
-    match action {
+fn detail(action: &Action, work: &Work) -> String {
+    let size = (work.bytes > 0).then(|| amount::bytes(work.bytes));
+    let text = match action {
         Action::CreatePartition(create) => format!("[{}, {})", amount::bound(&create.lower), amount::bound(&create.upper)),
+        Action::ExportPartition(export) => {
+            let size = size.map(|size| format!("{size} ")).unwrap_or_default();
+            return format!("{size}→ {} as {:?}", export.destination, export.format);
+        }
         _ => action.detail(),
-    }
+    };
+    [size, Some(text), work.more.clone()].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What takes an action back, as long as no row has arrived. A repair has no such thing: what was there before is not known any more.
+/// What takes an action back, as long as no row has arrived. A repair has no such thing: what was there before is not known any more;
+/// nor has what is gone.
 fn undo(action: &Action) -> Vec<String> {
-    let detach = |parent: &crate::api::TableName, name: &str| {
-        let child = crate::api::TableName { schema: parent.schema.clone(), name: name.to_owned() };
-        let (parent, child) = (sql::quote::table(parent), sql::quote::table(&child));
-        vec![format!("ALTER TABLE {parent} DETACH PARTITION {child}"), format!("DROP TABLE {child}")]
+    let detach = |parent: &TableName, child: &TableName| {
+        format!("ALTER TABLE {} DETACH PARTITION {}", sql::quote::table(parent), sql::quote::table(child))
+    };
+    let attach = |parent: &TableName, child: &TableName, bound: &str| {
+        format!("ALTER TABLE {} ATTACH PARTITION {} {bound}", sql::quote::table(parent), sql::quote::table(child))
+    };
+    let create = |parent: &TableName, name: &str| {
+        let child = TableName { schema: parent.schema.clone(), name: name.to_owned() };
+        vec![detach(parent, &child), format!("DROP TABLE {}", sql::quote::table(&child))]
     };
     match action {
-        Action::CreatePartition(create) => detach(&create.parent.table, &create.name),
-        Action::CreateDefault(create) => detach(&create.parent.table, &create.name),
+        Action::CreatePartition(new) => create(&new.parent.table, &new.name),
+        Action::CreateDefault(new) => create(&new.parent.table, &new.name),
         Action::CreateExtension(extension) => vec![format!("DROP EXTENSION {}", sql::quote::ident(&extension.name))],
+        Action::CreateArchiveTable(new) => vec![format!("DROP TABLE {}", sql::quote::table(&new.archive))],
+        Action::DetachPartition(gone) => vec![attach(&gone.parent.table, &gone.partition.table, &gone.bound)],
+        Action::MoveToArchive(moved) => vec![
+            detach(&moved.archive.table, &moved.partition.table),
+            attach(&moved.parent.table, &moved.partition.table, &moved.bound),
+        ],
+        Action::MoveToSchema(moved) => {
+            let there = TableName { schema: moved.schema.clone(), name: moved.table.table.name.clone() };
+            let schema = sql::quote::ident(&moved.table.table.schema);
+            vec![format!("ALTER TABLE {} SET SCHEMA {schema}", sql::quote::table(&there))]
+        }
         _ => vec![],
     }
 }

@@ -1,14 +1,14 @@
 //! Where is a manifest? A URL or a path, and from the environment what opens it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::super::credentials;
 use crate::api::destination::{Azure, Gcs, S3};
 use crate::api::{Destination, Reason};
 use crate::plan::action::Blocked;
-use crate::storage::{Credentials, Store};
+use crate::storage::Store;
 
 /// Where a manifest is.
 #[derive(Args, Debug)]
@@ -27,20 +27,11 @@ pub struct Location {
     ca_file: Option<PathBuf>,
 }
 
-/// The environment's names and those under which a Secret has the same.
-const VARIABLES: [(&str, &str); 5] = [
-    ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
-    ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
-    ("AWS_SESSION_TOKEN", "AWS_SESSION_TOKEN"),
-    ("AZURE_STORAGE_ACCOUNT_KEY", "accountKey"),
-    ("AZURE_STORAGE_SAS_TOKEN", "sasToken"),
-];
-
 impl Location {
     /// Opens the store, and answers the manifest's key in it.
     pub fn open(&self) -> Result<(Store, String), Blocked> {
         match self.split()? {
-            (Some(destination), key) => Ok((Store::open(&destination, &self.credentials()?)?, key)),
+            (Some(destination), key) => Ok((Store::open(&destination, &credentials::of_environment(self.ca_file.as_deref())?)?, key)),
             (None, path) => {
                 let path = Path::new(&path);
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -72,19 +63,6 @@ impl Location {
             _ => return Err(invalid(format!("{scheme}:// is not known: write s3://, gs://, az:// or the path of a file"))),
         };
         Ok((Some(destination), key.into()))
-    }
-
-    fn credentials(&self) -> Result<Credentials, Blocked> {
-        let read =
-            |path: &Path| std::fs::read(path).map_err(|error| invalid(format!("{} cannot be read: {error}", path.display())));
-        let given =
-            VARIABLES.iter().filter_map(|(variable, key)| Some(((*key).to_owned(), std::env::var(variable).ok()?.into_bytes())));
-        let mut secret: BTreeMap<String, Vec<u8>> = given.filter(|(_, value)| !value.is_empty()).collect();
-        if let Some(path) = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS") {
-            secret.insert("key.json".into(), read(Path::new(&path))?);
-        }
-        let ca = self.ca_file.as_deref().map(read).transpose()?;
-        Ok(Credentials { secret, ca, ..Credentials::default() })
     }
 }
 

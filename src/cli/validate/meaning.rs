@@ -17,7 +17,9 @@ pub fn check(kind: &str, object: &Value, now: Timestamp) -> Vec<Flaw> {
         "PostgresDatabase" => {
             read::<PostgresDatabase>(object).map_or_else(|flaw| vec![flaw], |database| database_flaws(&database))
         }
-        "RetentionPolicy" => read::<RetentionPolicy>(object).map_or_else(|flaw| vec![flaw], |policy| retention_flaws(&policy, now)),
+        "RetentionPolicy" => {
+            read::<RetentionPolicy>(object).map_or_else(|flaw| vec![flaw], |policy| retention_flaws(&policy, now))
+        }
         "RetentionHold" => read::<RetentionHold>(object)
             .map_or_else(|flaw| vec![flaw], |hold| retention::check_hold(&hold.spec).iter().map(of_wrong).collect()),
         _ => vec![],

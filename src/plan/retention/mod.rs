@@ -18,6 +18,7 @@ mod facts;
 mod members;
 mod of_rows;
 mod steps;
+mod surround;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ pub use check::{Wrong, check, check_hold};
 pub use expiry::midnight;
 pub use facts::{Archive, Catalog, Detail, Facts, Hold, Incoming, MARK, Mark, Proof, Retired, Surroundings};
 pub use of_rows::plan_rows;
+pub use surround::answered;
 
 use super::action::{Action, Blocked, Note, ObjectId, Plan, Relation};
 use super::finding;
