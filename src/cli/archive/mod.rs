@@ -20,6 +20,7 @@ use crate::plan::gate::{self, Gate};
 use crate::plan::outcome::ActionResult;
 use crate::plan::removal::ArchiveRows;
 use crate::plan::rows::Preparation;
+use crate::plan::status;
 use crate::postgres::Session;
 use crate::postgres::execute::{self, Budget};
 use crate::sql;
@@ -192,12 +193,7 @@ async fn prepare(session: &Session, preparation: &Preparation) -> Result<(), Str
     let action = action(preparation);
     match execute::carry_out(session, &sql::script(&action), Budget::default()).await {
         ActionResult::Done { .. } => Ok(()),
-        ActionResult::Deferred { blockers } => {
-            let who: Vec<String> = blockers.iter().map(ToString::to_string).collect();
-            Err(format!("{action}: a lock was not free; {}", who.join("; ")))
-        }
-        ActionResult::OtherOperator => Err(format!("{action}: another pgreeve works on this database; try again")),
-        ActionResult::Stale { message } | ActionResult::Failed { message, .. } => Err(format!("{action}: {message}")),
+        result => Err(status::problem(&action, &result).1),
     }
 }
 

@@ -31,7 +31,9 @@ impl Location {
     /// Opens the store, and answers the manifest's key in it.
     pub fn open(&self) -> Result<(Store, String), Blocked> {
         match self.split()? {
-            (Some(destination), key) => Ok((Store::open(&destination, &credentials::of_environment(self.ca_file.as_deref())?)?, key)),
+            (Some(destination), key) => {
+                Ok((Store::open(&destination, &credentials::of_environment(self.ca_file.as_deref())?)?, key))
+            }
             (None, path) => {
                 let path = Path::new(&path);
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
