@@ -92,6 +92,41 @@ async fn what_is_only_observed_has_the_operators_fingerprint_and_nobody_is_told_
     assert!(ran.stdout.contains("mode is Observe") && ran.stderr.is_empty(), "{}{}", ran.stdout, ran.stderr);
 }
 
+/// Two months of which one has expired, a hold on nothing of it, and an export on the way out.
+#[tokio::test]
+async fn a_retention_has_the_operators_fingerprint_too_and_the_clusters_holds_count() {
+    let mut world = World::new(16).await;
+    world
+        .as_owner(
+            "create table costs (id bigint, at timestamptz not null) partition by range (at);
+             create table costs_m01 partition of costs for values from ('2026-01-01 00:00+00') to ('2026-02-01 00:00+00');
+             create table costs_m02 partition of costs for values from ('2026-02-01 00:00+00') to ('2026-03-01 00:00+00');
+             create table costs_m11 partition of costs for values from ('2026-11-01 00:00+00') to ('2026-12-01 00:00+00')",
+        )
+        .await;
+    let spec = json!({
+        "databaseRef": {"name": "db"}, "table": {"name": "costs"}, "mode": "Observe", "keep": {"age": "6 months"},
+        "partitions": {}, "export": {"destination": {"pvc": {"claimName": "exports"}}},
+    });
+    let hold =
+        json!({"databaseRef": {"name": "db"}, "table": {"name": "costs"}, "range": {"from": "2026-02-01"}, "reason": "audit"});
+    world.create("RetentionHold", "audit", hold).await;
+    world.create("RetentionPolicy", "costs", spec.clone()).await;
+    let desk = Desk::of(&world);
+    let object =
+        json!({"apiVersion": "pgreeve.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "costs"}, "spec": spec});
+    let file = desk.write("costs.yaml", &object.to_string()).display().to_string();
+    world.start().await;
+    let planned = world.wait("RetentionPolicy", "costs", "Ready", "True", "Planned").await;
+    let ours = planned.data["status"]["plan"]["fingerprint"].as_str().unwrap().to_owned();
+    let ways: [&[&str]; 2] = [&["plan", "-o", "json"], &["plan", "-o", "json", "-n", &world.namespace, "-f", &file]];
+    for way in ways {
+        assert_eq!(fingerprint(&desk.run(way).expect_code(0)), (ours.clone(), 2), "export and detach of the first month");
+    }
+    let ran = desk.run(&["plan"]).expect_code(0);
+    assert!(ran.stdout.contains("costs_m02 on hold (RetentionHold "), "{}", ran.stdout);
+}
+
 #[tokio::test]
 async fn what_the_operator_carries_out_needs_nobody_and_a_plan_changes_nothing() {
     let (world, desk) = world(json!({})).await;

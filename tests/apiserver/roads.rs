@@ -113,7 +113,7 @@ async fn a_service_that_only_the_cluster_reaches_comes_with_the_way_around() {
 async fn a_right_that_lacks_is_named_with_its_object() {
     let (world, desk) = world().await;
     let namespace = &world.namespace;
-    let ours = |verbs: Value| json!({"apiGroups": ["pgreeve.dev"], "resources": ["partitionpolicies", "postgresdatabases"], "verbs": verbs});
+    let ours = |verbs: Value| json!({"apiGroups": ["pgreeve.dev"], "resources": ["partitionpolicies", "retentionpolicies", "postgresdatabases"], "verbs": verbs});
     become_account(&world, &desk, "nobody", json!([])).await;
     let ran = desk.run(&["plan", "-n", namespace]).expect_code(4);
     assert!(ran.stderr.contains("partitionpolicies") && ran.stderr.contains("forbidden"), "{}", ran.stderr);

@@ -12,6 +12,7 @@ mod generated;
 mod job;
 mod plan;
 mod program;
+mod retention;
 mod shop;
 mod small;
 mod validate;

@@ -100,8 +100,8 @@ pub fn stable(text: &str, shop: &Shop) -> String {
     let fingerprint = regex::Regex::new(r"\b[0-9a-f]{16}\b").unwrap();
     let short = regex::Regex::new(r"\b(Plan|apply) [0-9a-f]{4,}\b").unwrap();
     let text = text.replace(&shop.path().display().to_string(), "POLICIES").replace(&shop.database.name, "db");
-    let oid = regex::Regex::new(r#"("oid"|oid): \d+"#).unwrap();
-    let text = oid.replace_all(&text, "$1: OID");
+    let oid = regex::Regex::new(r#"("oid"|oid):( ?)\d+"#).unwrap();
+    let text = oid.replace_all(&text, "$1:${2}OID");
     let text = fingerprint.replace_all(&text, "FINGERPRINT");
     let text = short.replace_all(&text, "$1 FING");
     version.replace_all(&text, "$1$2.x").into_owned()

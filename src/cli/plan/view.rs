@@ -175,7 +175,7 @@ impl PolicyView {
     fn new(planned: &Planned, budget: Budget, approved: &[String], as_of: Timestamp) -> Self {
         let plan = &planned.plan;
         let actions: Vec<ActionView> =
-            plan.actions.iter().zip(&planned.work).map(|(action, work)| ActionView::new(action, work, budget)).collect();
+            plan.actions.iter().zip(&planned.work).map(|(action, work)| ActionView::new(action, work, budget, as_of)).collect();
         Self {
             object: plan.object.clone(),
             headline: plan.headline.clone(),
@@ -216,8 +216,8 @@ pub fn hold(planned: &Planned, approved: &[String], now: Timestamp) -> Option<Ho
 }
 
 impl ActionView {
-    fn new(action: &Action, work: &Work, budget: Budget) -> Self {
-        let script = sql::script(action);
+    fn new(action: &Action, work: &Work, budget: Budget, as_of: Timestamp) -> Self {
+        let script = sql::script(action).at(as_of);
         let locks = script.locks().into_iter().map(|(mode, table)| LockView { table, mode: mode.as_str() });
         Self {
             verb: action.verb(),
