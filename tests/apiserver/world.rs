@@ -76,6 +76,8 @@ impl World {
         let gvk = GroupVersionKind::gvk(pgreeve::api::GROUP, pgreeve::api::VERSION, kind);
         let plural = match kind {
             "PartitionPolicy" => "partitionpolicies",
+            "RetentionPolicy" => "retentionpolicies",
+            "RetentionHold" => "retentionholds",
             _ => "postgresdatabases",
         };
         Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk_with_plural(&gvk, plural))

@@ -77,7 +77,8 @@ pub async fn ask(session: &Session, task: &ArchiveRows, names: &Names) -> Result
 /// # Errors
 /// What the server or the connection said.
 pub async fn count_rows(session: &Session, found: &Table, limit: i64) -> Result<i64, Fault> {
-    let query = format!("SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} LIMIT {limit}) AS counted", table(&found.relation.table));
+    let query =
+        format!("SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} LIMIT {limit}) AS counted", table(&found.relation.table));
     session.begin_reading().await?;
     session.client().batch_execute(&format!("SET LOCAL ROLE {}", ident(&found.owner))).await?;
     let counted = session.client().query_one(&query, &[]).await;
