@@ -9,6 +9,8 @@ import yaml
 
 GITOPS = chart.ROOT / "docs" / "gitops"
 KINDS = [crd["spec"]["names"]["kind"] for crd in chart.crd_files().values()]
+# A hold has nothing to suspend: it is deleted.
+SUSPENDABLE = [kind for kind in KINDS if kind != "RetentionHold"]
 
 # Prints a table as JSON: enough for what the scripts return.
 PRINTER = """
@@ -116,15 +118,16 @@ class Actions(unittest.TestCase):
             self.assertEqual(offered, {d["name"] for d in self.actions[kind]["definitions"]}, kind)
 
     def test_only_what_makes_sense_is_enabled(self):
-        for kind in KINDS:
+        for kind in SUSPENDABLE:
             self.assertEqual(self.enabled(kind, policy("True")), {"suspend", "reconcile"})
             self.assertEqual(self.enabled(kind, policy("True", suspend=True)), {"resume"})
+        self.assertEqual(self.enabled("RetentionHold", policy("True")), {"reconcile"})
         self.assertEqual(self.enabled("PartitionPolicy", self.waiting()), {"suspend", "reconcile", "approve"})
         approved = self.waiting(annotations={"pgreeve.dev/approve": "9f3c"})
         self.assertNotIn("approve", self.enabled("PartitionPolicy", approved))
 
     def test_suspend_and_resume_change_one_field(self):
-        for kind in KINDS:
+        for kind in SUSPENDABLE:
             self.assertIs(self.act(kind, "suspend", policy("True"))["spec"]["suspend"], True)
             self.assertIs(self.act(kind, "resume", policy("True", suspend=True))["spec"]["suspend"], False)
 
