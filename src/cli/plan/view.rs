@@ -10,6 +10,7 @@ use super::super::policies::Policies;
 use crate::api::{Reason, TableName};
 use crate::plan::action::{Action, Blocked, Note, ObjectId};
 use crate::plan::gate::{self, Gate};
+use crate::plan::removal::ExportProof;
 use crate::plan::snapshot::Server;
 use crate::postgres::execute::Budget;
 use crate::sql;
@@ -260,12 +261,20 @@ fn undo(action: &Action) -> Vec<String> {
         let child = TableName { schema: parent.schema.clone(), name: name.to_owned() };
         vec![detach(parent, &child), format!("DROP TABLE {}", sql::quote::table(&child))]
     };
+    let open = |closed: &TableName| {
+        let constraint = sql::quote::ident(sql::export::CLOSED);
+        format!("ALTER TABLE ONLY {} DROP CONSTRAINT IF EXISTS {constraint}", sql::quote::table(closed))
+    };
     match action {
+        Action::ExportPartition(export) => vec![open(&export.partition.table)],
         Action::CreatePartition(new) => create(&new.parent.table, &new.name),
         Action::CreateDefault(new) => create(&new.parent.table, &new.name),
         Action::CreateExtension(extension) => vec![format!("DROP EXTENSION {}", sql::quote::ident(&extension.name))],
         Action::CreateArchiveTable(new) => vec![format!("DROP TABLE {}", sql::quote::table(&new.archive))],
-        Action::DetachPartition(gone) => vec![attach(&gone.parent.table, &gone.partition.table, &gone.bound)],
+        Action::DetachPartition(gone) => {
+            let closed = (gone.export != ExportProof::NotAsked).then(|| open(&gone.partition.table));
+            closed.into_iter().chain([attach(&gone.parent.table, &gone.partition.table, &gone.bound)]).collect()
+        }
         Action::MoveToArchive(moved) => vec![
             detach(&moved.archive.table, &moved.partition.table),
             attach(&moved.parent.table, &moved.partition.table, &moved.bound),
