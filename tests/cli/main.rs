@@ -13,6 +13,7 @@ mod job;
 mod plan;
 mod program;
 mod retention;
+mod rows;
 mod shop;
 mod small;
 mod validate;
