@@ -135,8 +135,12 @@ impl Jobs {
     /// # Errors
     /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
     pub async fn keep_only(&self, owner: &Owner, database: &str, wanted: &[Action]) -> Result<(), Blocked> {
+        let known = self.known(owner);
+        if known.is_empty() {
+            return Ok(());
+        }
         let wanted: HashSet<String> = wanted.iter().map(|action| jobs::name(owner, database, action)).collect();
-        for name in self.known(owner).difference(&wanted) {
+        for name in known.difference(&wanted) {
             if jobs::forget_idle(&self.client, owner, name).await? {
                 self.unlearn(&owner.uid, name);
             }

@@ -13,9 +13,10 @@ use super::Context;
 use super::kind::{Kind, Report};
 use super::sessions::Lease;
 use crate::api::{APPROVE_ANNOTATION, PolicySettings, PolicyStatus, Reason};
+use crate::cluster::jobs::Owner;
 use crate::metrics::{ActionLabels, Metrics};
 use crate::pass::{self, Look, Policy, Tasks};
-use crate::plan::action::{Blocked, Plan};
+use crate::plan::action::{Action, Blocked, Plan};
 use crate::plan::outcome::{ActionResult, Outcome};
 use crate::plan::status::{self, Finding, Run};
 use crate::plan::{Gate, gate};
@@ -202,6 +203,19 @@ impl<P: Reporting> PolicyKind<P> {
         Report { state: status::state(finding), status: P::status(object, common, found, now), applied, due, pending }
     }
 
+    /// Jobs of tasks that the plan has no more go, and of a suspended policy all. What fails here is done by a later pass.
+    async fn settle_jobs(&self, object: &P::Object, wanted: Option<&[Action]>) {
+        let Some(owner) = Owner::of(object) else { return };
+        let jobs = &self.context.jobs;
+        let settled = match wanted {
+            Some(wanted) => jobs.keep_only(&owner, &P::settings_of(object).database_ref.name, wanted).await,
+            None => jobs.stop(&owner).await,
+        };
+        if let Err(blocked) = settled {
+            tracing::debug!(error = %blocked.message, "Jobs of former wishes");
+        }
+    }
+
     /// The database counts its policies, and looks for privileges that a new one lacks.
     fn tell_database(&self, namespace: &str, database: &str) {
         self.context.nudges.soon("PostgresDatabase", namespace, database, &self.context.stop);
@@ -226,6 +240,7 @@ impl<P: Reporting> Kind for PolicyKind<P> {
             self.tell_database(&object.namespace().unwrap_or_default(), &settings.database_ref.name);
         }
         if settings.suspend {
+            self.settle_jobs(object, None).await;
             return self.report(object, requested, &Finding::Suspended, None);
         }
         let passed = match self.work(object, requested).await {
@@ -236,6 +251,7 @@ impl<P: Reporting> Kind for PolicyKind<P> {
             let blocked = Blocked::new(Reason::ConnectionLost, "nothing was observed");
             return self.report(object, requested, &Finding::Refused(&blocked), None);
         };
+        self.settle_jobs(object, Some(&left.actions)).await;
         self.measure(object, facts);
         let settled = passed.policy.settled(facts, self.now());
         let run = passed.run.as_ref().map(|(started, finished, outcome)| Run { started: *started, finished: *finished, outcome });
