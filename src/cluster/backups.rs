@@ -27,7 +27,8 @@ pub async fn missing(client: &Client, namespace: &str, guard: &BackupGuard, now:
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let found = match api.list(&ListParams::default().labels(&format!("{SCHEDULE}={schedule}"))).await {
         Ok(found) => found.items,
-        Err(kube::Error::Api(status)) if status.is_not_found() => return Some(format!("{wanted}; there is none")),
+        // A kind that is not installed is answered without a reason.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Some(format!("{wanted}; there is none")),
         Err(error) => return Some(format!("{wanted}, and the Backups cannot be read: {error}")),
     };
     let newest = found.iter().filter_map(|backup| Some((completed(backup, guard.verified)?, backup.name_any()))).max();

@@ -47,10 +47,14 @@ pub fn plan_rows(
     summary.held.truncate(LISTED);
     summary.expired = Expired { partitions: 0, bytes: 0, rows: steps.remove.as_ref().and(facts.answers.expired).unwrap_or(0) };
     let mut removals: Vec<Action> = steps.prepare.into_iter().map(prepare).collect();
-    if surroundings.run.is_some() || surroundings.is_due {
-        summary.rows_due = steps.remove.is_some();
-        removals.extend(steps.remove.map(|rows| Action::ArchiveRows(Box::new(rows))));
+    let mut remove = steps.remove.filter(|_| surroundings.run.is_some() || surroundings.is_due);
+    if remove.is_none() && surroundings.run.is_some() && plan.blocked.is_empty() {
+        // A run ends with its Job's report, also where the Job has left nothing to do.
+        let asked = rows::question(spec, facts.server, facts.tables, &surroundings.held(now), surroundings.as_of(now));
+        remove = asked.map(|(task, _)| task);
     }
+    summary.rows_due = remove.is_some();
+    removals.extend(remove.map(|rows| Action::ArchiveRows(Box::new(rows))));
     if summary.rows_due {
         plan.wants_approval = sudden(spec, facts, surroundings);
     }
