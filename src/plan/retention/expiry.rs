@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::super::key::{Bound, Ordinal};
+use super::super::key::{Bound, Ordinal, Range, parse_bounds};
 use super::super::snapshot::Oid;
-use super::facts::{Detail, Hold};
+use super::facts::{Detail, Hold, Mark};
 use super::members::{Member, Members};
 use crate::api::Span;
 use crate::api::retention_policy::Keep;
@@ -53,14 +53,23 @@ fn before(age: Span, terms: Terms<'_>) -> Option<Timestamp> {
     age.subtract_from(&terms.now.to_zoned(terms.zone.clone())).ok().map(|zoned| zoned.timestamp())
 }
 
-/// The hold that keeps a member, if one does. A hold that cannot be read keeps everything.
-pub(super) fn held_by<'h>(members: &Members<'_>, member: &Member<'_>, holds: &'h [Hold], now: Timestamp) -> Option<&'h Hold> {
-    holds.iter().find(|hold| {
-        let is_over = hold.is_over(now);
+/// The hold that keeps this stretch of the table, if one does. A hold that cannot be read keeps everything.
+pub(super) fn held_by<'h>(members: &Members<'_>, range: &Range, holds: &'h [Hold], now: Timestamp) -> Option<&'h Hold> {
+    holds.iter().filter(|hold| !hold.is_over(now)).find(|hold| {
         let from = end(members, hold.spec.range.from.as_deref(), Bound::MinValue);
         let to = end(members, hold.spec.range.to.as_deref(), Bound::MaxValue);
-        !is_over && member.range.lower() < to.unwrap_or(Bound::MaxValue) && from.unwrap_or(Bound::MinValue) < member.range.upper()
+        range.lower() < to.unwrap_or(Bound::MaxValue) && from.unwrap_or(Bound::MinValue) < range.upper()
     })
+}
+
+/// The hold that keeps what a detached partition held. Where its bounds cannot be read any more, any hold does.
+pub(super) fn retired_held_by<'h>(parents: &[Members<'_>], mark: &Mark, holds: &'h [Hold], now: Timestamp) -> Option<&'h Hold> {
+    let parent = parents.iter().find(|members| members.parent.table == mark.parent);
+    let range = parent.and_then(|members| Some((members, parse_bounds(&mark.bound, members.grid.key()).ok()?)));
+    match range {
+        Some((members, range)) => held_by(members, &range, holds, now),
+        None => holds.iter().find(|hold| !hold.is_over(now)),
+    }
 }
 
 /// An end of a hold's stretch on the key's line; `None` where it cannot be read.

@@ -144,6 +144,13 @@ pub struct Hold {
     pub spec: RetentionHoldSpec,
 }
 
+impl Surroundings {
+    /// The holds on one table.
+    pub fn holds_on(&self, table: &TableName) -> Vec<Hold> {
+        self.holds.iter().filter(|hold| hold.spec.table == *table).cloned().collect()
+    }
+}
+
 impl Hold {
     /// Whether it keeps nothing any more. An end that cannot be read does not come.
     pub fn is_over(&self, now: Timestamp) -> bool {

@@ -91,7 +91,12 @@ pub fn plan(object: ObjectId, spec: &RetentionPolicySpec, facts: &Facts<'_>, now
             Err(blocked) => plan.blocked.push(blocked),
         }
     }
+    let holds = facts.surroundings.holds_on(&spec.table);
     for retired in &facts.catalog.retired {
+        if let Some(hold) = expiry::retired_held_by(&judged.parents, &retired.mark, &holds, now) {
+            summary.held.push(on_hold(&retired.table.table.name, hold));
+            continue;
+        }
         let (steps, over) = leaving.of_retired(retired);
         removals.extend(steps);
         plan.due = [plan.due, over].into_iter().flatten().min();
@@ -136,6 +141,12 @@ fn headline(spec: &RetentionPolicySpec, facts: &Facts<'_>) -> String {
     format!("{}  keep {}, then {exported}{action:?}  {count} partition{plural}", spec.table, keep.join(" and "))
 }
 
+/// That a hold keeps a table, in a few words.
+fn on_hold(table: &str, hold: &Hold) -> String {
+    let until = hold.spec.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+    format!("{table} on hold{until} (RetentionHold {})", hold.name)
+}
+
 /// The partitions of a table, judged.
 struct Judged<'a> {
     parents: Vec<Members<'a>>,
@@ -169,16 +180,13 @@ fn judge<'a>(spec: &RetentionPolicySpec, facts: &Facts<'a>, now: Timestamp) -> R
         let by = |keep| expiry::expired(&members, Terms { keep, zone: &zone, now, details });
         judged.begun += members.members.iter().filter(|member| member.began).count();
         judged.formerly += facts.surroundings.accepted.as_ref().map_or(0, |accepted| by(accepted).len());
-        let holds: Vec<Hold> = facts.surroundings.holds.iter().filter(|hold| hold.spec.table == spec.table).cloned().collect();
+        let holds = facts.surroundings.holds_on(&spec.table);
         let (mut free, found) = (Vec::new(), by(&spec.keep));
         judged.presently += found.len();
         for member in found {
-            match expiry::held_by(&members, member, &holds, now) {
+            match expiry::held_by(&members, &member.range, &holds, now) {
                 None => free.push(*member),
-                Some(hold) => {
-                    let until = hold.spec.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
-                    judged.held.push(format!("{} on hold{until} (RetentionHold {})", member.partition.table.name, hold.name));
-                }
+                Some(hold) => judged.held.push(on_hold(&member.partition.table.name, hold)),
             }
         }
         judged.expired.push(free);

@@ -106,7 +106,7 @@ impl World {
                 policy: "shop/old".into(),
                 parent: table("events"),
                 oid,
-                bound: "FOR VALUES FROM ('2019-01-01') TO ('2020-01-01')".into(),
+                bound: "FOR VALUES FROM ('2019-01-01 00:00:00+00') TO ('2020-01-01 00:00:00+00')".into(),
                 then: Afterlife::Drop,
             },
             bytes: 5,
@@ -180,6 +180,23 @@ fn the_grace_of_a_detached_partition_must_be_over() {
         world.catalog.retired = vec![retired];
         assert_eq!(world.steps(&spec(json!({}))), [""; 0]);
     }
+}
+
+#[test]
+fn a_hold_keeps_what_is_detached_already() {
+    let mut world = World::of(vec![partition(26, 731, 3_000)]);
+    world.catalog.retired = vec![World::retired(19)];
+    let hold = |range: Value| {
+        let spec = json!({"databaseRef": {"name": "db"}, "table": {"name": "events"}, "range": range, "reason": "audit"});
+        vec![Hold { name: "shop/audit".into(), spec: serde_json::from_value(spec).unwrap() }]
+    };
+    world.surroundings.holds = hold(json!({"from": "2020-01-01"}));
+    assert_eq!(world.steps(&spec(json!({}))), ["drop events_19"]);
+    world.surroundings.holds = hold(json!({"from": "2019-12-31"}));
+    assert_eq!(world.steps(&spec(json!({}))), [""; 0]);
+    world.surroundings.holds = hold(json!({"from": "2020-01-01"}));
+    world.catalog.retired[0].mark.bound = "nobody can read this".into();
+    assert_eq!(world.steps(&spec(json!({}))), [""; 0]);
 }
 
 #[test]
