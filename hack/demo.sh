@@ -5,7 +5,8 @@
 #   hack/demo.sh down    removes all of it
 #
 # The cluster: the context PGREEVE_DEMO_CONTEXT when it is set, with the operator's image PGREEVE_DEMO_IMAGE (name:tag, where that cluster
-# can pull it); else kind, where Docker and kind work; else hack/cluster.sh. PGREEVE_BINARY, when set, is used instead of compiling.
+# can pull it) and that of the S3 server, PGREEVE_DEMO_S3_IMAGE (by default versity/versitygw); else kind, where Docker and kind work; else
+# hack/cluster.sh. PGREEVE_BINARY, when set, is used instead of compiling.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,6 +18,7 @@ kind_cluster=pgreeve-demo
 operator=pgreeve-demo # its namespace and its release
 examples=(postgres-database.yaml partition-policy-chat-history.yaml partition-policy-cost-tracking.yaml)
 policies=(partitionpolicy/chat-history partitionpolicy/cost-tracking)
+retention=retentionpolicy/chat-history
 
 say() { printf 'demo: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -50,7 +52,7 @@ ensure_tools() {
 ensure_cluster() {
     case $(where) in
         kind) kind get clusters 2>/dev/null | grep -qx "$kind_cluster" || kind create cluster --name "$kind_cluster" ;;
-        own) "$here/cluster.sh" up && "$here/images.sh" postgres >/dev/null ;;
+        own) "$here/cluster.sh" up && "$here/images.sh" postgres >/dev/null && "$here/images.sh" s3 >/dev/null ;;
         context) ;;
     esac
 }
@@ -89,6 +91,20 @@ operator_image() {
     esac
 }
 
+# Prints the name of the S3 server's image and brings it to the cluster.
+s3_image() {
+    local image
+    case $(where) in
+        context) echo "${PGREEVE_DEMO_S3_IMAGE:-versity/versitygw}" ;;
+        kind)
+            image=$("$here/images.sh" s3)
+            kind load docker-image --name "$kind_cluster" "$image" >&2
+            echo "$image"
+            ;;
+        own) "$here/images.sh" s3 ;;
+    esac
+}
+
 postgres_image() {
     if [[ $(where) == own ]]; then echo localhost/pgreeve-postgres:17; else echo postgres:17; fi
 }
@@ -107,28 +123,46 @@ install_operator() {
         --set 'watchNamespaces={demo}' --wait --timeout 2m >/dev/null
 }
 
-# A private CA and a server certificate, as a platform team would hand them out; kept while the namespace lives.
+# A private CA and a certificate for each server, as a platform team would hand them out; kept while the namespace lives.
 ensure_certificates() {
-    k get secret postgres-tls >/dev/null 2>&1 && return
-    local files
+    k get secret chat-ca postgres-tls s3-tls >/dev/null 2>&1 && return
+    local files server
     files=$(mktemp -d)
-    (
-        cd "$files"
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=demo CA" -keyout ca.key -out ca.crt
-        openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=postgres -keyout tls.key -out tls.csr
-        openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -out tls.crt \
-            -extfile <(echo "subjectAltName=DNS:postgres.demo.svc,DNS:postgres.demo.svc.cluster.local,DNS:postgres")
-    ) >/dev/null 2>&1
-    k create secret generic chat-ca --from-file="$files/ca.crt" >/dev/null
-    k create secret generic postgres-tls --from-file="$files/tls.crt" --from-file="$files/tls.key" >/dev/null
+    k delete deployment postgres s3 --ignore-not-found --wait >/dev/null # they would go on with those of another CA
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=demo CA" \
+        -keyout "$files/ca.key" -out "$files/ca.crt" 2>/dev/null
+    secret chat-ca --from-file="$files/ca.crt"
+    for server in postgres s3; do
+        certify "$server" "$files"
+        secret "$server-tls" --from-file="$files/tls.crt" --from-file="$files/tls.key"
+    done
     rm -rf "$files"
 }
 
-ensure_postgres() {
+# certify SERVER DIRECTORY: tls.key and tls.crt for a Service of that name, by the directory's CA.
+certify() {
+    (
+        cd "$2"
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" -keyout tls.key -out tls.csr
+        openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -out tls.crt \
+            -extfile <(echo "subjectAltName=DNS:$1.demo.svc,DNS:$1.demo.svc.cluster.local,DNS:$1")
+    ) 2>/dev/null
+}
+
+# secret NAME ARGUMENT...: makes it, or replaces what it holds.
+secret() { k create secret generic "$@" --dry-run=client -o yaml | k apply -f - >/dev/null; }
+
+ensure_servers() {
     kubectl ${context:+--context "$context"} create namespace demo --dry-run=client -o yaml | k apply -f - >/dev/null
     ensure_certificates
+    k get secret archive >/dev/null 2>&1 ||
+        secret archive --from-literal=AWS_ACCESS_KEY_ID=demo --from-file=AWS_SECRET_ACCESS_KEY=<(openssl rand -hex 20 | tr -d '\n')
+    local image
+    image=$(s3_image)
     sed "s|image: postgres:17|image: $(postgres_image)|" "$here/demo/postgres.yaml" | k apply -f - >/dev/null
+    sed "s|image: versity/versitygw|image: $image|" "$here/demo/s3.yaml" | k apply -f - >/dev/null
     k rollout status deployment/postgres --timeout 120s >/dev/null
+    k rollout status deployment/s3 --timeout 120s >/dev/null
 }
 
 sql() { k exec -i deployment/postgres -- psql -qX "$@"; }
@@ -138,17 +172,28 @@ load_rows() {
     local password
     password=$(openssl rand -hex 16)
     { printf '\\set password %s\n' "$password" && cat "$here/demo/tables.sql"; } | sql
-    k create secret generic chat-app --dry-run=client -o yaml --from-literal=host=postgres.demo.svc --from-literal=port=5432 \
-        --from-literal=dbname=chat --from-literal=username=chat_owner --from-file=password=<(printf %s "$password") |
-        k apply -f - >/dev/null
+    secret chat-app --from-literal=host=postgres.demo.svc --from-literal=port=5432 \
+        --from-literal=dbname=chat --from-literal=username=chat_owner --from-file=password=<(printf %s "$password")
 }
 
 # --- the story -------------------------------------------------------------------------------------------------------------
 
 forget_last_run() {
-    k delete partitionpolicies,postgresdatabases --all >/dev/null 2>&1 || true # the kinds may not exist yet
+    delete_policies
+    bucket find archive -mindepth 1 -delete
     k delete events --all >/dev/null
 }
+
+# Those that let data go first. The kinds may not exist yet.
+delete_policies() {
+    local kind
+    for kind in retentionpolicies partitionpolicies retentionholds postgresdatabases; do
+        k delete "$kind" --all >/dev/null 2>&1 || true
+    done
+}
+
+# bucket COMMAND...: a command where each directory is a bucket.
+bucket() { k exec deployment/s3 -- "$@"; }
 
 tell_what_there_is() {
     step "A chat service's database: months by hand, one forgotten, none to come"
@@ -214,6 +259,54 @@ tell_what_a_mistake_does() {
     sql chat <"$here/demo/partitions.sql"
 }
 
+tell_what_would_leave() {
+    step "Chats are kept for a year; an audit needs one of the older months. What would leave?"
+    local oldest
+    sql chat <"$here/demo/oldest.sql"
+    oldest=$(date -u +%Y-%m-15)
+    sed "s/FROM/$(date -ud "$oldest -13 months" +%Y-%m-01)/; s/TO/$(date -ud "$oldest -12 months" +%Y-%m-01)/" "$here/demo/retention-hold.yaml" |
+        k apply -f - >/dev/null
+    k wait retentionhold/audit --for=condition=Ready --timeout=60s >/dev/null
+    show get retentionhold/audit
+    k patch --local -f "$here/demo/retention-policy.yaml" --type merge -p '{"spec": {"mode": "Observe"}}' -o json | k apply -f - >/dev/null
+    k wait "$retention" --for='jsonpath={.status.plan.fingerprint}' --timeout=60s >/dev/null
+    show get "$retention" -o 'jsonpath={.status.plan.summary}{"  ("}{.status.plan.fingerprint}{")\n"}{range .status.plan.actions[*]}{"  "}{@}{"\n"}{end}{range .status.held[*]}{"  held: "}{@}{"\n"}{end}'
+}
+
+tell_what_leaves() {
+    step "As the file is: a Job writes the month to the bucket and reads it back; then it is detached and dropped"
+    local jobs watch
+    jobs=$(mktemp)
+    k get jobs -l pgreeve.dev/policy=chat-history,pgreeve.dev/kind=RetentionPolicy --watch --output-watch-events >"$jobs" 2>/dev/null &
+    watch=$!
+    trap 'kill "'"$watch"'" 2>/dev/null || true' EXIT
+    show apply -f hack/demo/retention-policy.yaml
+    show annotate "$retention" "pgreeve.dev/requestedAt=$(date -u +%FT%T.%NZ)" --overwrite # or wait for the second of the month
+    k wait "$retention" --for='jsonpath={.status.exports[0].verifiedAt}' --timeout=60s >/dev/null
+    k wait "$retention" --for='jsonpath={.status.backlogBytes}=0' --timeout=60s >/dev/null
+    show wait "$retention" --for=condition=Ready --timeout=60s
+    kill "$watch"
+    wait "$watch" || true
+    trap - EXIT
+    echo "\$ kubectl -n demo get jobs -l pgreeve.dev/policy=chat-history --watch --output-watch-events"
+    cat "$jobs"
+    rm -f "$jobs"
+    show get events --field-selector involvedObject.kind=RetentionPolicy -o 'custom-columns=REASON:.reason,MESSAGE:.message'
+    show get rpol
+    show get "$retention" -o 'jsonpath={range .status.exports[*]}{.partition}{": "}{.rows}{" rows, "}{.bytes}{" bytes, checksum "}{.checksum}{", verified "}{.verifiedAt}{"\n"}{.url}{"\n"}{end}'
+    sql chat <"$here/demo/oldest.sql"
+}
+
+tell_what_is_in_the_bucket() {
+    step "What is in the bucket? Its keys are files of the S3 server"
+    local manifest
+    show exec deployment/s3 -- find archive -type f -size +0 -exec wc -c '{}' +
+    manifest=$(k get "$retention" -o 'jsonpath={.status.exports[0].url}')
+    manifest=${manifest#s3://}
+    echo "\$ kubectl -n demo exec deployment/s3 -- cat $manifest   # shortened"
+    sql -v manifest="$(bucket cat "$manifest")" chat <"$here/demo/manifest.sql"
+}
+
 # --- up, down --------------------------------------------------------------------------------------------------------------
 
 up() {
@@ -225,7 +318,7 @@ up() {
     build_binary
     wait "$cluster" || fail "no cluster"
     choose_context
-    ensure_postgres
+    ensure_servers
     forget_last_run
     image=$(operator_image)
     install_operator "$image"
@@ -236,12 +329,15 @@ up() {
     tell_what_changed
     tell_what_is_watched
     tell_what_a_mistake_does
+    tell_what_would_leave
+    tell_what_leaves
+    tell_what_is_in_the_bucket
     say "done after $((SECONDS - began)) s. Look around: ${KUBECONFIG:+KUBECONFIG=$KUBECONFIG }kubectl ${context:+--context $context }-n demo get pgreeve"
 }
 
 down() {
     if [[ $(where) == context ]]; then
-        k delete partitionpolicies,postgresdatabases --all >/dev/null 2>&1 || true
+        delete_policies
         helm --kube-context "$context" -n "$operator" uninstall "$operator" --ignore-not-found --wait
         kubectl --context "$context" delete namespace demo "$operator" --ignore-not-found
         return

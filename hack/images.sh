@@ -2,6 +2,7 @@
 # Which images run in the test cluster? Builds them without a registry, gives them to the cluster, and prints their names.
 #
 #   hack/images.sh postgres              localhost/pgreeve-postgres:17, a PostgreSQL 17 with pg_partman
+#   hack/images.sh s3                    localhost/pgreeve-s3:<hash of program and Dockerfile>, a versitygw
 #   hack/images.sh operator BINARY       localhost/pgreeve:<hash of binary and Dockerfile>, by the project's own Dockerfile
 #
 # An image whose inputs are unchanged is neither built nor given again. Archives are kept in $CACHE/images, the newest three operators.
@@ -117,6 +118,17 @@ provide_postgres() {
     rm -rf "$context"
 }
 
+provide_s3() {
+    local context hash
+    "$here/tools.sh" versitygw
+    context=$(mktemp -d "$CACHE/tmp/context.XXXXXX")
+    cp "$here/images/versitygw.Dockerfile" "$context/Dockerfile"
+    cp "$CACHE/bin/versitygw" "$context/"
+    hash=$(hash_of "$context/Dockerfile" "$context/versitygw")
+    provide "localhost/pgreeve-s3:$hash" "$CACHE/images/s3-$hash.tar" "$context"
+    rm -rf "$context"
+}
+
 provide_operator() {
     local context hash
     context=$(mktemp -d "$CACHE/tmp/context.XXXXXX")
@@ -139,6 +151,7 @@ main() {
     driver=$(storage_driver)
     case ${1:-} in
         postgres) provide_postgres ;;
+        s3) provide_s3 ;;
         operator) provide_operator "${2:?the binary}" ;;
         *) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac

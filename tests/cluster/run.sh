@@ -61,6 +61,10 @@ check_demo() {
     check "it shows a plan before anything is changed" shows "to create"
     check "it shows the metric of the horizon" shows 'pgreeve_partition_horizon_seconds{'
     check "it says what became of the dropped partition" shows "Succeeded"
+    check "it shows what would leave before anything does" shows "1 to export"
+    check "it shows what a hold keeps" shows "(RetentionHold demo/audit)"
+    check "it shows the Job that exports" shows "chat-history-export-"
+    check "it shows the manifest" shows '"checksum": "'
     check "a second run takes less than a minute" second_run
 }
 
@@ -68,14 +72,16 @@ cluster_works() { "$top/hack/cluster.sh" up && "$top/hack/cluster.sh" check; }
 
 # --- what is there ---------------------------------------------------------------------------------------------------------
 
-# Months from the oldest partition to the last that must be there, each exactly once, without a gap.
+# months_missing TABLE BACK AHEAD: of the months from the oldest partition to the last that must be there.
 months_missing() {
-    sql "SELECT count(*) FROM generate_series(date_trunc('month', now()) - interval '14 months',
-            date_trunc('month', now()) + interval '$2 months', interval '1 month') AS month
+    sql "SELECT count(*) FROM generate_series(date_trunc('month', now()) - interval '$2 months',
+            date_trunc('month', now()) + interval '$3 months', interval '1 month') AS month
          WHERE to_regclass('$1_' || to_char(month, 'YYYY_MM')) IS NULL"
 }
 
 rows() { sql "SELECT count(*) FROM $1"; }
+
+rows_and_exported() { echo $(($(rows chat_history) + $(export_says rows))); }
 
 # What distinguishes a partition from its siblings: owner, privileges, number of indexes. One line when nothing does.
 kinds_of_partition() {
@@ -84,9 +90,10 @@ kinds_of_partition() {
 }
 
 check_database() {
-    check "chat_history is covered for three months, the forgotten one included" same 0 months_missing chat_history 3
-    check "cost_tracking is covered for six months" same 0 months_missing cost_tracking 6
-    check "no row of chat_history is lost" same 1400000 rows chat_history
+    check "chat_history is covered for three months, the forgotten one included" same 0 months_missing chat_history 13 3
+    check "cost_tracking is covered for six months" same 0 months_missing cost_tracking 14 6
+    check "the month of chat_history that nobody wants is gone" same "" sql "SELECT to_regclass('chat_history_' || to_char(now() - interval '14 months', 'YYYY_MM'))"
+    check "no row of chat_history is lost: they are in the table or exported" same 1400000 rows_and_exported
     check "no row of cost_tracking is lost" same 840000 rows cost_tracking
     check "new partitions of chat_history are like their siblings" same 1 kinds_of_partition chat_history
     check "new partitions of cost_tracking are like their siblings" same 1 kinds_of_partition cost_tracking
@@ -97,6 +104,36 @@ accepts_a_late_row() {
     sql "BEGIN; INSERT INTO chat_history (user_id, role, content, created_at)
          VALUES (1, 'user', 'late', date_trunc('month', now()) + interval '3 months 20 days'); ROLLBACK"
 }
+
+# --- the export ------------------------------------------------------------------------------------------------------------
+
+export_says() { k get retentionpolicy/chat-history -o "jsonpath={.status.exports[0].$1}"; }
+bucket() { k exec deployment/s3 -- "$@"; }
+manifest_says() { bucket cat "$(manifest)" | jq -r "$1"; }
+manifest() { export_says url | sed 's|^s3://||'; }
+
+# The object lies beside its manifest, and is what the manifest says.
+object_is_the_manifests() {
+    local object
+    object=$(dirname "$(manifest)")/$(manifest_says .data.name)
+    same "$(manifest_says .data.sha256)" sum_of "$object" && same "$(manifest_says .data.bytes)" bucket stat -c %s "$object" &&
+        same PAR1 bucket tail -c 4 "$object"
+}
+
+sum_of() { bucket sha256sum "$1" | cut -d' ' -f1; }
+
+check_export() {
+    check "one export is in the status" same 1 exports_in_status
+    check "the manifest and the status name one checksum" same "$(export_says checksum)" manifest_says .checksum
+    check "the manifest counts the month's rows" same 100000 manifest_says .rows
+    check "the object is what its manifest says" object_is_the_manifests
+    check "the bucket holds nothing else" same 2 files_in_bucket
+    check "the Job is gone when its report is recorded" same "" k get jobs -l pgreeve.dev/kind=RetentionPolicy -o name
+    check "the key of the bucket is in no log, event, status or metric" secret_is_nowhere archive AWS_SECRET_ACCESS_KEY
+}
+
+exports_in_status() { k get retentionpolicy/chat-history -o json | jq '.status.exports | length'; }
+files_in_bucket() { bucket find archive -type f -size +0 | wc -l; }
 
 # --- what Kubernetes says --------------------------------------------------------------------------------------------------
 
@@ -119,9 +156,10 @@ horizon_is() {
 
 restarts() { kubectl -n pgreeve-demo get pods -o 'jsonpath={.items[*].status.containerStatuses[*].restartCount}'; }
 
-password_is_nowhere() {
+# secret_is_nowhere SECRET KEY
+secret_is_nowhere() {
     local password
-    password=$(k get secret chat-app -o 'jsonpath={.data.password}' | base64 -d)
+    password=$(k get secret "$1" -o "jsonpath={.data.$2}" | base64 -d)
     { kubectl -n pgreeve-demo logs "$(operator_pod)"; k get pgreeve -o yaml; k get events -o yaml; metrics; } >"$out/everything"
     [[ ${#password} -ge 16 && -s $out/everything ]] && ! grep -qF "$password" "$out/everything"
 }
@@ -132,7 +170,7 @@ may_not_list_secrets() {
 
 check_cluster() {
     local object
-    for object in postgresdatabase/chat partitionpolicy/chat-history partitionpolicy/cost-tracking; do
+    for object in postgresdatabase/chat partitionpolicy/{chat-history,cost-tracking} retentionpolicy/chat-history retentionhold/audit; do
         check "kstatus calls $object Current" same Current kstatus_of "$object"
         check "kubectl wait finds $object Ready" k wait "$object" --for=condition=Ready --timeout=10s
     done
@@ -140,7 +178,7 @@ check_cluster() {
     check "an event tells that partitions were made" grep -q 'partitionpolicy' <(k get events -o 'jsonpath={range .items[*]}{.involvedObject.kind}{"\n"}{end}' | tr '[:upper:]' '[:lower:]')
     check "a settled operator writes nothing" stays_quiet
     check "the operator was never restarted" same 0 restarts
-    check "the password is in no log, event, status or metric" password_is_nowhere
+    check "the password is in no log, event, status or metric" secret_is_nowhere chat-app password
     check "the operator may not list Secrets" may_not_list_secrets
 }
 
@@ -239,6 +277,7 @@ if [[ -z ${PGREEVE_BINARY:-} ]]; then
 fi
 check_demo
 check_database
+check_export
 check_cluster
 check_jobs
 [[ ${1:-} == --keep ]] || check_removal
