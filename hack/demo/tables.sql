@@ -16,10 +16,10 @@ SET ROLE chat_owner;
 
 -- One transaction: rows of a table that was made in it need no WAL.
 BEGIN;
-DROP TABLE IF EXISTS chat_history, cost_tracking;
--- What was detached when an earlier run was broken off.
+-- First what was detached when an earlier run was broken off: it uses the table's sequence.
 SELECT format('DROP TABLE %I', relname) FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname ~ '^chat_history_[0-9]{4}_[0-9]{2}$' \gexec
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND NOT relispartition AND relname ~ '^chat_history_[0-9]{4}_[0-9]{2}$' \gexec
+DROP TABLE IF EXISTS chat_history, cost_tracking;
 
 CREATE TABLE chat_history (
     id bigserial,
