@@ -282,7 +282,6 @@ tell_what_leaves() {
     trap 'kill "'"$watch"'" 2>/dev/null || true' EXIT
     show apply -f hack/demo/retention-policy.yaml
     show annotate "$retention" "pgreeve.dev/requestedAt=$(date -u +%FT%T.%NZ)" --overwrite # or wait for the second of the month
-    k wait "$retention" --for='jsonpath={.status.exports[0].verifiedAt}' --timeout=60s >/dev/null
     k wait "$retention" --for='jsonpath={.status.backlogBytes}=0' --timeout=60s >/dev/null
     show wait "$retention" --for=condition=Ready --timeout=60s
     kill "$watch"
