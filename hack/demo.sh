@@ -277,7 +277,9 @@ tell_what_leaves() {
     step "As the file is: a Job writes the month to the bucket and reads it back; then it is detached and dropped"
     local jobs watch
     jobs=$(mktemp)
-    k get jobs -l pgreeve.dev/policy=chat-history,pgreeve.dev/kind=RetentionPolicy --watch --output-watch-events >"$jobs" 2>/dev/null &
+    # Not through k, of which the process to end would be a shell.
+    kubectl ${context:+--context "$context"} -n demo get jobs -l pgreeve.dev/policy=chat-history,pgreeve.dev/kind=RetentionPolicy \
+        --watch --output-watch-events >"$jobs" 2>/dev/null &
     watch=$!
     trap 'kill "'"$watch"'" 2>/dev/null || true' EXIT
     show apply -f hack/demo/retention-policy.yaml
