@@ -289,7 +289,7 @@ tell_what_leaves() {
     kill "$watch"
     wait "$watch" || true
     trap - EXIT
-    echo "\$ kubectl -n demo get jobs -l pgreeve.dev/policy=chat-history --watch --output-watch-events"
+    echo "\$ kubectl -n demo get jobs -l pgreeve.dev/policy=chat-history,pgreeve.dev/kind=RetentionPolicy --watch --output-watch-events"
     cat "$jobs"
     rm -f "$jobs"
     show get events --field-selector involvedObject.kind=RetentionPolicy -o 'custom-columns=REASON:.reason,MESSAGE:.message'
