@@ -91,7 +91,10 @@ async fn five_hundred_kills_of_the_job_lose_nothing_and_double_nothing() {
             1 | 2 => has_come(&world, &mut job, 0).await,
             _ => has_come(&world, &mut job, 1).await,
         }
-        tokio::time::sleep(Duration::from_micros(random.u64(0..15_000))).await;
+        // A batch may be over in a few milliseconds: four in ten die as soon as one has begun.
+        if !matches!(kills % 10, 3..=6) {
+            tokio::time::sleep(Duration::from_micros(random.u64(0..15_000))).await;
+        }
         let row = world.admin.query_one(SESSIONS, &[]).await.unwrap();
         if job.try_wait().unwrap().is_some() {
             ended += 1;
