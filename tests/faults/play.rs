@@ -179,8 +179,7 @@ fn plays(scenario: Scenario, undisturbed: &Undisturbed) -> Vec<Play> {
     let mut plays = vec![Play { faults: vec![], then: Then::HasARival }];
     for number in 1..=undisturbed.effects {
         cuts.extend([Fault::CutBefore, Fault::CutAfter].map(|cut| Disturbance::Sql(number, cut)));
-        let answers = some_of(&SQLSTATES, number, undisturbed.effects);
-        others.extend(answers.map(|sqlstate| Disturbance::Sql(number, Fault::Refused(sqlstate))));
+        others.extend(SQLSTATES.map(|sqlstate| Disturbance::Sql(number, Fault::Refused(sqlstate))));
         others.push(Disturbance::Sql(number, Fault::Swallowed));
         let slow = Disturbance::Sql(number, Fault::Delayed(Duration::from_millis(300)));
         plays.push(Play { faults: vec![slow], then: Then::Stops });
@@ -188,8 +187,7 @@ fn plays(scenario: Scenario, undisturbed: &Undisturbed) -> Vec<Play> {
     for number in 1..=undisturbed.writes {
         cuts.extend([WriteFault::CutBefore, WriteFault::CutAfter].map(|cut| Disturbance::Write(number, cut)));
         others.push(Disturbance::Write(number, WriteFault::Disowned(504)));
-        let answers = some_of(&REFUSALS, number, undisturbed.writes);
-        others.extend(answers.map(|(status, after)| Disturbance::Write(number, WriteFault::Refused(status, after))));
+        others.extend(REFUSALS.map(|(status, after)| Disturbance::Write(number, WriteFault::Refused(status, after))));
     }
     plays.extend(pairs(&cuts, &others).map(|faults| Play { faults, then: Then::GoesOn }));
     plays.extend(cuts.iter().map(|cut| Play { faults: vec![*cut], then: Then::Dies }));
@@ -198,15 +196,6 @@ fn plays(scenario: Scenario, undisturbed: &Undisturbed) -> Vec<Play> {
         plays.extend(watches().map(goes_on));
     }
     plays
-}
-
-/// The answers that an effect meets: all of them in a short scenario. In a long one, whose effects take the same way through the same code,
-/// each meets three, so that every answer comes several times.
-fn some_of<T: Copy>(answers: &[T], number: usize, effects: usize) -> impl Iterator<Item = T> {
-    const SHORT: usize = 6;
-    let count = if effects <= SHORT { answers.len() } else { 3 };
-    let chosen: Vec<T> = answers.iter().cycle().skip(number * 3).take(count).copied().collect();
-    chosen.into_iter()
 }
 
 /// Some of all pairs of a cut and another fault; `PGREEVE_FAULT_SEED` chooses others.
