@@ -161,6 +161,9 @@ pub fn places(task: &ArchiveRows, selection: &Selection, limit: i64) -> String {
 
 /// Where the next batch of about `rows` begins and ends. Four columns, NULL where there is none: the first value, the value behind `rows`
 /// rows that may go, the last value that was looked at, and how many values were looked at.
+///
+/// The texts have a name of their own: a column of the output that is named like the table's would be what ORDER BY means (SELECT,
+/// "ORDER BY Clause"), and the order of texts is neither that of numbers nor that of any index.
 pub fn next(task: &ArchiveRows, from: &From, rows: i64, window: i64) -> String {
     let column = ident(&task.column);
     let name = table(&task.table.table);
@@ -168,8 +171,8 @@ pub fn next(task: &ArchiveRows, from: &From, rows: i64, window: i64) -> String {
     let filter = filter(task);
     if filter.is_empty() {
         return format!(
-            "SELECT (SELECT {column}::pg_catalog.text FROM ONLY {name} WHERE {range} ORDER BY {column} LIMIT 1), \
-             (SELECT {column}::pg_catalog.text FROM ONLY {name} WHERE {range} ORDER BY {column} OFFSET {rows} LIMIT 1), NULL::pg_catalog.text, 0::pg_catalog.int8"
+            "SELECT (SELECT {column}::pg_catalog.text AS pgreeve_age FROM ONLY {name} WHERE {range} ORDER BY {column} LIMIT 1), \
+             (SELECT {column}::pg_catalog.text AS pgreeve_age FROM ONLY {name} WHERE {range} ORDER BY {column} OFFSET {rows} LIMIT 1), NULL::pg_catalog.text, 0::pg_catalog.int8"
         );
     }
     let filter = filter.join(" AND ");
@@ -199,7 +202,7 @@ pub fn explain(task: &ArchiveRows) -> String {
 pub fn oldest(task: &ArchiveRows) -> String {
     let column = ident(&task.column);
     format!(
-        "SELECT {column}::pg_catalog.text FROM ONLY {} WHERE {column} IS NOT NULL ORDER BY {column} LIMIT 1",
+        "SELECT {column}::pg_catalog.text AS pgreeve_age FROM ONLY {} WHERE {column} IS NOT NULL ORDER BY {column} LIMIT 1",
         table(&task.table.table)
     )
 }

@@ -27,6 +27,18 @@ async fn old_rows_move_to_the_archive_and_young_ones_stay() {
 }
 
 #[tokio::test]
+async fn numbers_go_in_the_order_of_numbers_and_not_of_their_digits() {
+    // The clock of Unix gained its tenth digit on 9 September 2001.
+    let setup = "create table ticks (id bigint primary key, at bigint not null); create index on ticks (at);
+        insert into ticks select n, 999999000 + n from generate_series(1, 2000) n";
+    let world = World::new(15, setup).await;
+    let spec = policy("ticks", json!({"encoding": "EpochSeconds", "column": "at", "batch": {"rows": 100, "pause": "0s"}}));
+    let moved = world.remove(&spec).await;
+    assert_eq!((moved.rows, moved.left), (2000, 0), "{moved:?}");
+    assert_eq!(world.count("ticks_archive").await, 2000);
+}
+
+#[tokio::test]
 async fn delete_leaves_no_archive() {
     let world = World::new(15, STORIES).await;
     let moved = world.remove(&policy("stories", json!({"action": "Delete"}))).await;
