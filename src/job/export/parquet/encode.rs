@@ -225,6 +225,8 @@ impl Sink {
 
 /// Encodings by what the values are like. Minima and maxima let readers skip row groups; for strings they cost more than they help, and
 /// for floating point they mislead: they leave NaN out, and DuckDB then answers that there is none (tried with 1.4).
+///
+/// Level 1 of Zstandard: after these encodings level 3 takes half as long again and, measured on hexadecimal texts, saves nothing.
 fn properties(physical: Physical, is_repetitive: bool) -> WriterPropertiesPtr {
     let (coding, statistics) = match physical {
         Physical::INT32 | Physical::INT64 => (Coding::DELTA_BINARY_PACKED, EnabledStatistics::Chunk),
@@ -232,7 +234,7 @@ fn properties(physical: Physical, is_repetitive: bool) -> WriterPropertiesPtr {
         Physical::FLOAT | Physical::DOUBLE => (Coding::BYTE_STREAM_SPLIT, EnabledStatistics::None),
         _ => (Coding::PLAIN, EnabledStatistics::None),
     };
-    let level = ZstdLevel::try_new(3).unwrap_or_default();
+    let level = ZstdLevel::try_new(1).unwrap_or_default();
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_encoding(coding)
