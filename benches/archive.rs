@@ -126,7 +126,9 @@ async fn prepare(admin: &Client, rows: usize, checked: bool) {
 fn check(number: usize) -> Vec<String> {
     let (from, to) = bounds(number);
     vec![
-        format!("alter table events_{number} add constraint arrives check (at is not null and at >= '{from}' and at < '{to}') not valid"),
+        format!(
+            "alter table events_{number} add constraint arrives check (at is not null and at >= '{from}' and at < '{to}') not valid"
+        ),
         format!("alter table events_{number} validate constraint arrives"),
     ]
 }
