@@ -124,10 +124,18 @@ metrics! {
         "Rows in default partitions; 0 is exact, more is PostgreSQL's estimate.";
     expired: Family<TableLabels, Gauge> = Family::default(), "pgreeve_retention_expired_partitions",
         "Partitions that have expired, are not held and are still attached.";
+    overdue: Family<TableLabels, Gauge> = Family::default(), "pgreeve_retention_overdue_partitions",
+        "Partitions that had expired when the last run was due, are not held and are still attached.";
+    overdue_rows: Family<TableLabels, Gauge> = Family::default(), "pgreeve_retention_overdue_rows",
+        "Rows of a plain table that had expired when the last run was due, are not held and are still there; counted up to 100,000.";
+    held: Family<TableLabels, Gauge> = Family::default(), "pgreeve_retention_held_partitions",
+        "Partitions that have expired and that a RetentionHold keeps.";
     backlog: Family<TableLabels, Gauge> = Family::default(), "pgreeve_retention_backlog_bytes",
         "Bytes that have expired and are still there, detached tables that wait to be dropped included.";
     pending: Family<ObjectLabels, Gauge> = Family::default(), "pgreeve_plan_pending_changes",
         "Changes that a plan holds and that are not carried out yet.";
+    job_failures: Family<ObjectLabels, Gauge> = Family::default(), "pgreeve_job_failures",
+        "How many times in a row a Job that the object waits for has failed; absent while none has.";
     ready: Family<ReadyLabels, Gauge> = Family::default(), "pgreeve_policy_ready",
         "1 if the object's condition Ready is True, else 0; reason is that of the condition.";
     duration: Family<KindLabel, Histogram> = Family::new_with_constructor(|| Histogram::new(SECONDS)), "pgreeve_reconcile_duration_seconds",
@@ -181,6 +189,7 @@ impl Metrics {
             family.clear();
         }
         self.pending.clear();
+        self.job_failures.clear();
         self.ready.clear();
         self.database_up.clear();
     }
@@ -200,6 +209,15 @@ impl Metrics {
             self.ready.remove(&object.ready(reason));
         }
         self.pending.remove(object);
+        self.job_failures.remove(object);
+    }
+
+    /// Sets how often in a row an object's Job has failed.
+    pub fn set_job_failures(&self, object: &ObjectLabels, times: u32) {
+        match times {
+            0 => drop(self.job_failures.remove(object)),
+            times => drop(self.job_failures.get_or_create(object).set(times.into())),
+        }
     }
 
     /// Forgets the table of a policy that is gone.
@@ -210,8 +228,18 @@ impl Metrics {
         }
     }
 
-    fn of_tables(&self) -> [&Family<TableLabels, Gauge>; 6] {
-        [&self.horizon, &self.partitions, &self.unmanaged, &self.default_rows, &self.expired, &self.backlog]
+    fn of_tables(&self) -> [&Family<TableLabels, Gauge>; 9] {
+        [
+            &self.horizon,
+            &self.partitions,
+            &self.unmanaged,
+            &self.default_rows,
+            &self.expired,
+            &self.overdue,
+            &self.overdue_rows,
+            &self.held,
+            &self.backlog,
+        ]
     }
 }
 

@@ -67,6 +67,8 @@ pub enum State {
         message: String,
         /// When that is.
         retry: Timestamp,
+        /// How many times in a row it has failed.
+        times: u32,
     },
 }
 
@@ -101,13 +103,14 @@ pub async fn ensure(client: &Client, wanted: &Job, busy: Option<&str>, now: Time
         Some(End::Succeeded(report)) => return Ok(State::Succeeded { report }),
         Some(End::Failed(failed)) => failed,
     };
-    let retry = retry_at(failed.at, attempt(&found));
+    let times = attempt(&found);
+    let retry = retry_at(failed.at, times);
     if retry <= now && busy.is_none() {
         return renew(&jobs, wanted, &found).await;
     }
     let Failure { reason, message, .. } = failed;
     let message = format!("Job {name} {message}; it is tried again at {retry:.0}, or at once when it is deleted");
-    Ok(State::Failed { reason, message, retry })
+    Ok(State::Failed { reason, message, retry, times })
 }
 
 /// Removes a Job and its Pods, once its report is recorded or nobody wants it any more. One that is gone is fine, and one of somebody else

@@ -86,6 +86,8 @@ pub struct Jobs {
     known: Arc<Mutex<HashMap<String, HashSet<String>>>>,
     /// Who has been told that a task is under way, and whether its Pod is at work.
     expecting: Arc<Mutex<HashMap<ObjectId, bool>>>,
+    /// How many times in a row Jobs had failed when they were last looked at, by whose they are and by name.
+    failures: Arc<Mutex<HashMap<ObjectId, HashMap<String, u32>>>>,
 }
 
 /// A namespace and the label of a PostgresDatabase in it.
@@ -103,7 +105,8 @@ struct Desk {
 impl Jobs {
     /// No Job is made before it is asked for.
     pub fn new(client: Client, options: Options, clock: Clock) -> Self {
-        Self { client, options, clock, desks: Arc::default(), known: Arc::default(), expecting: Arc::default() }
+        let (desks, known, expecting, failures) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Self { client, options, clock, desks, known, expecting, failures }
     }
 
     /// Has a task done by a Job, or says how far it is.
@@ -113,12 +116,41 @@ impl Jobs {
             Ok(State::Running { started, .. }) => lock(&self.expecting).insert(id(owner), *started),
             _ => lock(&self.expecting).remove(&id(owner)),
         };
+        self.count_failures(owner, database, action, &state);
         match state {
             Ok(State::Running { message, .. }) => Progress::Running { message },
             Ok(State::Succeeded { report }) => Progress::Done(report),
             Ok(State::Failed { reason, message, .. }) => Progress::Refused(Blocked::new(reason, message)),
             Err(blocked) => Progress::Refused(blocked),
         }
+    }
+
+    /// One that runs again has failed as often as before.
+    fn count_failures(&self, owner: &Owner, database: &str, action: &Action, state: &Result<State, Blocked>) {
+        let times = match state {
+            Ok(State::Failed { times, .. }) => *times,
+            Ok(State::Succeeded { .. }) => 0,
+            Ok(State::Running { .. }) | Err(_) => return,
+        };
+        lock(&self.failures).entry(id(owner)).or_default().insert(jobs::name(owner, database, action), times);
+    }
+
+    /// How many times in a row a Job of the tasks that the owner still wants has failed, as far as this process has seen it.
+    pub fn failures(&self, owner: &Owner, database: &str, wanted: &[Action]) -> u32 {
+        let mut failures = lock(&self.failures);
+        let Some(of_owner) = failures.get_mut(&id(owner)) else { return 0 };
+        let wanted: HashSet<String> = wanted.iter().map(|action| jobs::name(owner, database, action)).collect();
+        of_owner.retain(|name, times| *times > 0 && wanted.contains(name));
+        let most = of_owner.values().max().copied().unwrap_or(0);
+        if of_owner.is_empty() {
+            failures.remove(&id(owner));
+        }
+        most
+    }
+
+    /// Forgets the failures of an object that is gone.
+    pub fn forgive(&self, object: &ObjectId) {
+        lock(&self.failures).remove(object);
     }
 
     /// Removes a task's Job, once its report is recorded or the task is no longer wanted. If it is asked for again, it runs again.

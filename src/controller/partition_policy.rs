@@ -66,7 +66,7 @@ impl Reporting for PartitionPolicy {
         }
     }
 
-    fn measure(metrics: &Metrics, series: &TableLabels, facts: &Found) {
+    fn measure(&self, metrics: &Metrics, series: &TableLabels, facts: &Found) {
         let Some(coverage) = &facts.coverage else { return Self::unmeasure(metrics, series) };
         metrics.partitions.get_or_create(series).set(coverage.counts.count.into());
         metrics.unmanaged.get_or_create(series).set(coverage.counts.unmanaged.into());

@@ -14,9 +14,9 @@ use super::kind::{Kind, Report};
 use super::sessions::Lease;
 use crate::api::{APPROVE_ANNOTATION, PolicySettings, PolicyStatus, Reason};
 use crate::cluster::jobs::Owner;
-use crate::metrics::{ActionLabels, Metrics};
+use crate::metrics::{ActionLabels, Metrics, ObjectLabels};
 use crate::pass::{self, Look, Policy, Tasks};
-use crate::plan::action::{Action, Blocked, Plan};
+use crate::plan::action::{Action, Blocked, ObjectId, Plan};
 use crate::plan::outcome::{ActionResult, Outcome};
 use crate::plan::status::{self, Finding, Run};
 use crate::plan::{Gate, gate};
@@ -68,7 +68,7 @@ pub(crate) trait Reporting: Policy + Send + 'static {
     /// Its series in the metrics.
     fn series(object: &Self::Object) -> Self::Series;
     /// Sets them.
-    fn measure(metrics: &Metrics, series: &Self::Series, facts: &Self::Facts);
+    fn measure(&self, metrics: &Metrics, series: &Self::Series, facts: &Self::Facts);
     /// Removes them.
     fn unmeasure(metrics: &Metrics, series: &Self::Series);
 }
@@ -206,14 +206,16 @@ impl<P: Reporting> PolicyKind<P> {
     /// Jobs of tasks that the plan has no more go, and of a suspended policy all. What fails here is done by a later pass.
     async fn settle_jobs(&self, object: &P::Object, wanted: Option<&[Action]>) {
         let Some(owner) = Owner::of(object) else { return };
-        let jobs = &self.context.jobs;
+        let (jobs, database) = (&self.context.jobs, &P::settings_of(object).database_ref.name);
         let settled = match wanted {
-            Some(wanted) => jobs.keep_only(&owner, &P::settings_of(object).database_ref.name, wanted).await,
+            Some(wanted) => jobs.keep_only(&owner, database, wanted).await,
             None => jobs.stop(&owner).await,
         };
         if let Err(blocked) = settled {
             tracing::debug!(error = %blocked.message, "Jobs of former wishes");
         }
+        let labels = ObjectLabels { kind: P::NAME, namespace: owner.namespace.clone().into(), name: owner.name.clone().into() };
+        self.context.metrics.set_job_failures(&labels, jobs.failures(&owner, database, wanted.unwrap_or_default()));
     }
 
     /// The database counts its policies, and looks for privileges that a new one lacks.
@@ -221,10 +223,10 @@ impl<P: Reporting> PolicyKind<P> {
         self.context.nudges.soon("PostgresDatabase", namespace, database, &self.context.stop);
     }
 
-    fn measure(&self, object: &P::Object, facts: &P::Facts) {
+    fn measure(&self, object: &P::Object, policy: &P, facts: &P::Facts) {
         let key = (object.namespace().unwrap_or_default(), object.name_any());
         let (database, series) = (P::settings_of(object).database_ref.name.clone(), P::series(object));
-        P::measure(&self.context.metrics, &series, facts);
+        policy.measure(&self.context.metrics, &series, facts);
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Measured { database, series });
     }
 }
@@ -252,7 +254,7 @@ impl<P: Reporting> Kind for PolicyKind<P> {
             return self.report(object, requested, &Finding::Refused(&blocked), None);
         };
         self.settle_jobs(object, Some(&left.actions)).await;
-        self.measure(object, facts);
+        self.measure(object, &passed.policy, facts);
         let settled = passed.policy.settled(facts, self.now());
         let run = passed.run.as_ref().map(|(started, finished, outcome)| Run { started: *started, finished: *finished, outcome });
         let finding = Finding::Planned { left, gate: &passed.gate, run, settled: &settled };
@@ -273,6 +275,7 @@ impl<P: Reporting> Kind for PolicyKind<P> {
             P::unmeasure(&self.context.metrics, &series);
             self.tell_database(namespace, &database);
         }
+        self.context.jobs.forgive(&ObjectId { kind: P::NAME.into(), namespace: namespace.into(), name: name.into() });
     }
 }
 

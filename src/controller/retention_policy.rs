@@ -24,7 +24,7 @@ use crate::metrics::{Metrics, TableLabels};
 use crate::pass::{Leaving, Policy, Retention, Tasks};
 use crate::plan::action::{Action, Blocked, Plan};
 use crate::plan::outcome::ActionResult;
-use crate::plan::retention::{Hold, Proof, Surroundings, answered};
+use crate::plan::retention::{Hold, Proof, Summary, Surroundings, answered};
 use crate::plan::schedule::Schedule;
 use crate::plan::snapshot::Oid;
 
@@ -50,6 +50,8 @@ pub(crate) struct Managed {
     rows: Option<RowProgress>,
     /// Whether a run has just ended.
     has_ended: bool,
+    /// Whether a run has been due since the policy was created.
+    owes: bool,
 }
 
 impl Managed {
@@ -144,7 +146,8 @@ impl Reporting for Managed {
             backup_missing: backup_missing(&object.spec, object, context, now).await,
         };
         let inner = Retention { policy: object.clone(), surroundings };
-        Ok(Self { inner, slot: slot.filter(|_| is_new), run, exports: status.exports, rows: None, has_ended: false })
+        let owes = slot.is_some_and(|slot| object.creation_timestamp().is_none_or(|created| created.0 < slot));
+        Ok(Self { inner, slot: slot.filter(|_| is_new), run, exports: status.exports, rows: None, has_ended: false, owes })
     }
 
     fn tasks(&self, context: &Context) -> JobTasks {
@@ -241,9 +244,18 @@ impl Reporting for Managed {
         }
     }
 
-    fn measure(metrics: &Metrics, series: &TableLabels, facts: &Leaving) {
-        metrics.expired.get_or_create(series).set(facts.summary.expired.partitions.into());
-        metrics.backlog.get_or_create(series).set(facts.summary.backlog_bytes);
+    fn measure(&self, metrics: &Metrics, series: &TableLabels, facts: &Leaving) {
+        let Summary { expired, overdue, held_partitions, backlog_bytes, .. } = &facts.summary;
+        // Before its first moment of the schedule a policy owes nothing.
+        let owes = self.owes;
+        if self.inner.policy.spec.rows.is_some() {
+            metrics.overdue_rows.get_or_create(series).set(if owes { expired.rows } else { 0 });
+            return;
+        }
+        metrics.expired.get_or_create(series).set(expired.partitions.into());
+        metrics.overdue.get_or_create(series).set(if owes { (*overdue).into() } else { 0 });
+        metrics.held.get_or_create(series).set((*held_partitions).into());
+        metrics.backlog.get_or_create(series).set(*backlog_bytes);
     }
 
     fn unmeasure(metrics: &Metrics, series: &TableLabels) {

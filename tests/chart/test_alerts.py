@@ -92,12 +92,15 @@ class Shape(unittest.TestCase):
         self.assertNotRegex(json.dumps(rule_groups()), r"%[a-zA-Z]+%")
 
     def test_thresholds_reach_the_rules(self):
-        given = rule_groups(horizonShortSeconds=1234567, horizonCriticalSeconds=4321, approvalWait="5h", driftWait="7m")
+        given = rule_groups(
+            horizonShortSeconds=1234567, horizonCriticalSeconds=4321, approvalWait="5h", driftWait="7m", retentionWait="3d", holdWait="1w"
+        )
         rules = alerts(given)
         self.assertIn("< 1234567", rules["PartitionHorizonShort"]["expr"])
         self.assertIn("< 4321", rules["PartitionHorizonCritical"]["expr"])
         self.assertEqual(rules["PlanAwaitingApproval"]["for"], "5h")
         self.assertEqual(rules["PolicyDriftNotApplied"]["for"], "7m")
+        self.assertEqual((rules["RetentionBehind"]["for"], rules["RetentionHeld"]["for"]), ("3d", "1w"))
 
     def test_alerts_can_be_left_out_by_name(self):
         left = alerts(rule_groups(disabled=["NoLeader", "OperatorDown", "UnmanagedPartitions"]))

@@ -47,6 +47,10 @@ const LISTED: usize = 10;
 pub struct Summary {
     /// What has expired, is not held and is still attached.
     pub expired: Expired,
+    /// How many partitions of these had expired at the last moment of the schedule already.
+    pub overdue: i32,
+    /// How many partitions have expired and are held.
+    pub held_partitions: i32,
     /// The oldest partition that is kept.
     pub oldest_kept: Option<String>,
     /// What has expired and is still there, detached tables that wait to be dropped included, in bytes.
@@ -79,6 +83,7 @@ pub fn plan(object: ObjectId, spec: &RetentionPolicySpec, facts: &Facts<'_>, now
     let leaving = Leaving { spec, partitions: &partitions, facts: *facts, policy: &policy, now };
     let mut plan = Plan::empty(object, headline);
     let mut summary = judged.summary(spec, facts, &leaving);
+    summary.overdue = overdue(spec, facts, &judged);
     plan.actions.extend(judged.finalizations());
     plan.actions.extend(judged.reopenings(spec, facts));
     let mut removals = Vec::new();
@@ -111,6 +116,15 @@ pub fn plan(object: ObjectId, spec: &RetentionPolicySpec, facts: &Facts<'_>, now
     }
     plan.notes = judged.notes();
     (plan, summary)
+}
+
+/// How many partitions should have gone with the run of the last moment of the schedule. One that was not held then may be now.
+fn overdue(spec: &RetentionPolicySpec, facts: &Facts<'_>, judged: &Judged<'_>) -> i32 {
+    let present: BTreeSet<Oid> = judged.free().iter().map(|(_, member)| member.partition.oid).collect();
+    let Some(slot) = facts.surroundings.as_of.filter(|_| !present.is_empty()) else { return 0 };
+    let Ok(then) = judge(spec, facts, slot) else { return 0 };
+    let owed = then.free().iter().filter(|(_, member)| present.contains(&member.partition.oid)).count();
+    i32::try_from(owed).unwrap_or(i32::MAX)
 }
 
 /// Without its backup nothing goes; what mends the table goes on.
@@ -301,7 +315,8 @@ impl<'a> Judged<'a> {
     }
 
     fn summary(&self, spec: &RetentionPolicySpec, facts: &Facts<'_>, leaving: &Leaving<'_>) -> Summary {
-        let mut summary = Summary { held: self.held.clone(), ..Summary::default() };
+        let held_partitions = i32::try_from(self.held.len()).unwrap_or(i32::MAX);
+        let mut summary = Summary { held: self.held.clone(), held_partitions, ..Summary::default() };
         let free = self.free();
         for (_, member) in &free {
             let detail = facts.catalog.details.get(&member.partition.oid);

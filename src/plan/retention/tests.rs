@@ -120,6 +120,12 @@ impl World {
         plan(object, spec, &facts, now()).0
     }
 
+    fn summary(&self, spec: &RetentionPolicySpec) -> Summary {
+        let object = ObjectId { kind: "RetentionPolicy".into(), namespace: "shop".into(), name: "old".into() };
+        let facts = Facts { server: &server(), tree: Some(&self.tree), catalog: &self.catalog, surroundings: &self.surroundings };
+        plan(object, spec, &facts, now()).1
+    }
+
     fn steps(&self, spec: &RetentionPolicySpec) -> Vec<String> {
         self.plan(spec)
             .actions
@@ -197,6 +203,23 @@ fn a_hold_keeps_what_is_detached_already() {
     world.surroundings.holds = hold(json!({"from": "2020-01-01"}));
     world.catalog.retired[0].mark.bound = "nobody can read this".into();
     assert_eq!(world.steps(&spec(json!({}))), [""; 0]);
+}
+
+#[test]
+fn only_what_had_expired_when_the_run_was_due_is_overdue_and_what_is_held_is_not() {
+    let mut world = World::small();
+    let counts = |world: &World| {
+        let Summary { expired, overdue, held_partitions, .. } = world.summary(&spec(json!({})));
+        (expired.partitions, overdue, held_partitions)
+    };
+    assert_eq!(counts(&world), (2, 0, 0), "no moment of the schedule is known");
+    for (slot, overdue) in [("2020-06-01", 0), ("2022-06-01", 1), ("2026-11-21", 2)] {
+        world.surroundings.as_of = Some(format!("{slot}T03:00:00Z").parse().unwrap());
+        assert_eq!(counts(&world), (2, overdue, 0), "{slot}");
+    }
+    let held = json!({"databaseRef": {"name": "db"}, "table": {"name": "events"}, "range": {"to": "2020-02-01"}, "reason": "audit"});
+    world.surroundings.holds = vec![Hold { name: "shop/audit".into(), spec: serde_json::from_value(held).unwrap() }];
+    assert_eq!(counts(&world), (1, 1, 1));
 }
 
 #[test]
