@@ -221,8 +221,8 @@ async fn a_failed_job_says_why_and_is_tried_again_later_and_later() {
         let job = stage.kubelet.job().await;
         assert_eq!(job.annotations()["pgreeve.dev/attempt"], attempt.to_string());
         stage.kubelet.fail(&job, r#"{"reason":"MissingPrivilege","message":"GRANT SELECT ON t TO r"}"#, "PodFailurePolicy").await;
-        let State::Failed { reason, message: said, retry } = stage.ensure_at(minutes_after(0)).await else { panic!() };
-        assert_eq!((reason, retry), (Reason::MissingPrivilege, minutes_after(expected)));
+        let State::Failed { reason, message: said, retry, times } = stage.ensure_at(minutes_after(0)).await else { panic!() };
+        assert_eq!((reason, retry, times), (Reason::MissingPrivilege, minutes_after(expected), attempt));
         assert!(said.contains("GRANT SELECT ON t TO r") && said.contains("tried again at"), "{said}");
         let early = stage.ensure_at(minutes_after(expected) - SignedDuration::from_secs(1)).await;
         assert!(matches!(early, State::Failed { .. }));
@@ -300,7 +300,7 @@ async fn a_pod_that_cannot_start_is_told_at_once_and_counts_as_a_failure_after_t
         matches!(state, State::Running { .. }) && message(&state).contains("waits for its Pod: ImagePullBackOff"),
         "{state:?}"
     );
-    let State::Failed { reason, message: said, retry } = stage.ensure_at(minutes_after(10)).await else { panic!() };
+    let State::Failed { reason, message: said, retry, .. } = stage.ensure_at(minutes_after(10)).await else { panic!() };
     assert_eq!((reason, retry), (Reason::JobFailed, minutes_after(11)));
     assert!(said.contains("cannot start its Pod: ImagePullBackOff"), "{said}");
     // By then the image may be another.

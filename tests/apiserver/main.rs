@@ -19,6 +19,7 @@ mod postgres_database;
 #[path = "../cli/program.rs"]
 #[allow(dead_code, reason = "the tests of the command line use all of it")]
 mod program;
+mod retention_metrics;
 mod retention_policy;
 mod rights;
 mod roads;
