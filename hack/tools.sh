@@ -14,6 +14,7 @@
 #   pgbouncer    pgbouncer
 #   promtool     promtool
 #   versitygw    versitygw: an S3 server over a directory
+#   azurite      azurite-blob: Microsoft's own server of Azure's blob protocol, for tests
 #   duckdb       $CACHE/python/duckdb: DuckDB for Python, to read exports with: PYTHONPATH=$CACHE/python/duckdb python3
 #   adbc         $CACHE/python/adbc: pyarrow and the ADBC driver for PostgreSQL, another writer of Parquet, for the benchmarks
 #   lint         shellcheck, installed
@@ -409,6 +410,17 @@ build_adbc() {
     quietly pip3 install --quiet --no-warn-script-location --only-binary=:all: --target "$1/modules" "adbc-driver-postgresql==$adbc" "pyarrow==$pyarrow"
 }
 
+# What it is made of stands in its lock file. Scripts of packages are not run: nothing needs them.
+azurite_key() { cat "$here"/npm/azurite/package*.json | sha256sum | cut -c1-12; }
+
+build_azurite() {
+    require_packages npm=npm
+    cp "$here"/npm/azurite/package*.json "$1/"
+    (cd "$1" && quietly npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund)
+    mkdir "$1/bin"
+    ln -s ../node_modules/.bin/azurite-blob "$1/bin/azurite-blob"
+}
+
 unpack_wheel_modules() {
     unpack_wheel "$1/wheel" "$2"
 }
@@ -423,6 +435,7 @@ ensure_tool() {
         deny) ensure cargo-deny "$cargo_deny" build_cargo_deny ;;
         pgbouncer) ensure pgbouncer "$(codename)" unpack_programs pgbouncer usr/sbin/pgbouncer ;;
         versitygw) ensure versitygw "$(go_key versitygw)" build_go_tool versitygw "" github.com/versity/versitygw/cmd/versitygw ;;
+        azurite) ensure azurite "$(azurite_key)" build_azurite ;;
         duckdb) ensure_duckdb ;;
         adbc) ensure_adbc ;;
         lint) require_packages shellcheck=shellcheck ;;

@@ -79,7 +79,14 @@ fn client(credentials: &Credentials, endpoint: Option<&str>) -> Result<ClientOpt
         .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
     if let Some(pem) = &credentials.ca {
         let certificates = Certificate::from_pem_bundle(pem);
-        let certificates = certificates.map_err(|_| invalid("the destination's certificate authority is not PEM".into()))?;
+        // A text without any certificate is read as a bundle of none.
+        let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
+        let certificates = certificates.ok_or_else(|| {
+            invalid(
+                "the destination's certificate authority holds no certificate in PEM: give -----BEGIN CERTIFICATE----- and so on"
+                    .into(),
+            )
+        })?;
         for certificate in certificates {
             options = options.with_root_certificate(certificate);
         }
@@ -91,6 +98,11 @@ fn retries(credentials: &Credentials) -> RetryConfig {
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(10), ..BackoffConfig::default() };
     let max_retries = if credentials.patience.is_zero() { 0 } else { 12 };
     RetryConfig { backoff, max_retries, retry_timeout: credentials.patience }
+}
+
+/// A key that no store could be opened with. What is wrong with it is not quoted, since that might quote the key.
+fn unusable_key(key: &str, secret: &str, remedy: &str) -> Blocked {
+    Blocked::new(Reason::SecretInvalid, format!("key {key} of Secret {secret} {remedy}"))
 }
 
 fn unusable(what: &str, place: &Place, error: &object_store::Error) -> Blocked {
@@ -178,6 +190,14 @@ fn open_gcs(gcs: &Gcs, credentials: &Credentials) -> Result<Store, Blocked> {
         let key = needed(credentials, secret, &["key.json"])?;
         place.secrets = vec![key.clone()];
         builder = builder.with_service_account_key(key);
+        // Nothing else of what was given can be wrong here.
+        builder.clone().build().map_err(|_| {
+            unusable_key(
+                "key.json",
+                secret,
+                "is not the key of a service account: give the JSON file that Google's console made of it",
+            )
+        })?;
     }
     let built = builder.build().map_err(|error| unusable("the bucket", &place, &error))?;
     Ok(Store { inner: Arc::new(built), place, uploads: None })
@@ -201,10 +221,14 @@ fn open_azure(azure: &Azure, credentials: &Credentials) -> Result<Store, Blocked
         if let Some(token) = token {
             place.secrets = vec![token.clone()];
             builder = builder.with_config(object_store::azure::AzureConfigKey::SasKey, token);
+            let remedy = "is not a shared access signature: give what Azure shows after the question mark (sv=…&sig=…)";
+            builder.clone().build().map_err(|_| unusable_key("sasToken", secret, remedy))?;
         } else {
             let key = needed(credentials, secret, &["accountKey", "sasToken"])?;
             place.secrets = vec![key.clone()];
             builder = builder.with_access_key(key);
+            let remedy = "is not an account's key, which is base64: copy it anew";
+            builder.clone().build().map_err(|_| unusable_key("accountKey", secret, remedy))?;
         }
     }
     let built = builder.build().map_err(|error| unusable("the container", &place, &error))?;
@@ -230,4 +254,33 @@ fn open_directory(directory: &Path, place: Place) -> Result<Store, Blocked> {
     let uploads = Some(Uploads::Directory(directory.to_owned()));
     let inner: Arc<dyn ObjectStore> = Arc::new(built.with_fsync(true));
     Ok(Store { inner, place, uploads })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn open(destination: serde_json::Value, key: &str, value: &str) -> Blocked {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let destination = serde_json::from_value(destination).unwrap();
+        let secret = [(key.to_owned(), value.as_bytes().to_vec())].into();
+        Store::open(&destination, &Credentials { secret, ..Credentials::default() }).unwrap_err()
+    }
+
+    #[test]
+    fn a_key_of_google_that_is_none_is_named_and_not_quoted() {
+        let gcs = json!({"gcs": {"bucket": "archive", "credentialsSecretRef": {"name": "google"}}});
+        let lacks = open(gcs.clone(), "accountKey", "x");
+        assert_eq!(lacks.message, "Secret google of the destination has no key key.json; add it");
+        for key in
+            ["hunter2", "\"hunter2\"", "{\"private_key\": \"hunter2\"}", "{\"private_key\": 2, \"client_email\": \"hunter2\"}"]
+        {
+            let unusable = open(gcs.clone(), "key.json", key);
+            assert_eq!(unusable.reason, Reason::SecretInvalid, "{}", unusable.message);
+            assert!(unusable.message.starts_with("key key.json of Secret google is not the key of a service account: "), "{key}");
+            assert!(!unusable.message.contains("hunter2"), "{}", unusable.message);
+        }
+    }
 }

@@ -48,9 +48,10 @@ fn judge(place: &Place, error: &Error, words: &str) -> (Reason, String) {
         Error::NotSupported { .. } | Error::NotImplemented { .. } | Error::InvalidPath { .. } => {
             (Reason::DestinationInvalid, "The store must offer multipart uploads and conditional writes (If-None-Match)".into())
         }
-        _ if says(&["InvalidCertificate", "UnknownIssuer", "certificate"]) => {
-            (Reason::DestinationInvalid, "Name the store's certificate authority in caSecretRef".into())
-        }
+        _ if says(&["InvalidCertificate", "UnknownIssuer", "certificate"]) => (
+            Reason::DestinationInvalid,
+            "Name the store's certificate authority in caSecretRef, or its file on the command line".into(),
+        ),
         _ => (Reason::DestinationUnavailable, format!("It is tried again; check {}", place.described)),
     }
 }

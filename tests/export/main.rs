@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod azure;
+mod certificate;
 mod duckdb;
 mod export;
 mod faults;

@@ -32,11 +32,15 @@ pub struct World {
 impl World {
     /// On the server of this major.
     pub async fn new(major: u32) -> Self {
+        Self::with(major, s3()).await
+    }
+
+    /// The same, with buckets of this server.
+    pub async fn with(major: u32, server: std::sync::Arc<Server>) -> Self {
         // The first to come decides; whoever comes later finds the same one.
         drop(rustls::crypto::ring::default_provider().install_default());
         let database = Database::create(major).await;
         let roles = database.roles().await;
-        let server = s3();
         Self { database, roles, bucket: server.bucket(), server }
     }
 
@@ -123,7 +127,12 @@ impl World {
     }
 
     pub async fn run(&self, task: &ExportPartition) -> Result<Export, Blocked> {
-        let report = run(&Task::ExportPartition(Box::new(task.clone())), &self.access()).await?;
+        self.run_with(task, credentials()).await
+    }
+
+    /// The same, where this opens the destination.
+    pub async fn run_with(&self, task: &ExportPartition, storage: Credentials) -> Result<Export, Blocked> {
+        let report = run(&Task::ExportPartition(Box::new(task.clone())), &Access { storage, ..self.access() }).await?;
         match report {
             Report::Exported(export) => Ok(export),
             Report::RowsMoved(_) => panic!("{report:?} of an export"),

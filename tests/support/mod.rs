@@ -4,7 +4,7 @@
 //! - [`apiserver`] starts etcd and kube-apiserver, one pair a test binary, one namespace a test.
 //! - [`kubelet`] stands in for what a Job needs besides: it makes Pods, and runs their containers as processes.
 //! - [`pooler`] is a PgBouncer, [`ancient`] a server that is too old.
-//! - [`versitygw`] is a real S3 server.
+//! - [`versitygw`] is a real S3 server, [`azurite`] one of Azure's blobs.
 //! - [`pgproxy`], [`kubefault`] and [`s3faults`] stand before them, number every side effect, and break what they are told to break.
 //!
 //! A test binary takes this in with `#[path = "../support/mod.rs"] mod support;`. The programs come from `hack/tools.sh`.
@@ -12,7 +12,9 @@
 
 pub mod ancient;
 pub mod apiserver;
+pub mod azurite;
 pub mod bad_input;
+pub mod certificate;
 pub mod kubefault;
 pub mod kubelet;
 pub mod pgproxy;

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_postgres::{Client, NoTls};
 
 use super::process::{Supervised, directory, free_port, is_root, run};
-use super::{cache, unique};
+use super::{cache, certificate, unique};
 
 /// The majors that pgreeve supports.
 pub const MAJORS: [u32; 5] = [14, 15, 16, 17, 18];
@@ -251,22 +251,14 @@ fn write_configuration(home: &Path, data: &Path, port: u16, options: &Options) {
     }
 }
 
-/// A CA, and a certificate of it for `localhost`. Returns the CA.
+/// A certificate of a CA of its own. Returns the CA.
 fn write_certificates(home: &Path, data: &Path) -> String {
-    let path = |name: &str| home.join(name).display().to_string();
-    let openssl = |arguments: &str| run(Command::new("openssl").args(arguments.split_whitespace()));
-    let (ca, ca_key, request) = (path("ca.crt"), path("ca.key"), path("server.csr"));
-    let (certificate, key, names) = (data.join("server.crt"), data.join("server.key"), path("names"));
-    let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!("req -x509 {new_key} -days 2 -subj /CN=test-ca -keyout {ca_key} -out {ca}"));
-    openssl(&format!("req {new_key} -subj /CN=localhost -keyout {} -out {request}", key.display()));
-    std::fs::write(&names, "subjectAltName=DNS:localhost\n").unwrap();
-    let signed_by = format!("-CA {ca} -CAkey {ca_key} -CAcreateserial -days 2 -extfile {names}");
-    openssl(&format!("x509 -req -in {request} {signed_by} -out {}", certificate.display()));
+    let key = data.join("server.key");
+    let ca = certificate::issue(home, &data.join("server.crt"), &key);
     if is_root() {
         chown(&key, Some(NOBODY), Some(NOBODY)).unwrap();
     }
-    std::fs::read_to_string(ca).unwrap()
+    ca
 }
 
 fn append(file: &Path, text: &str) {

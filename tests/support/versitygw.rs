@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use super::process::{Supervised, directory, free_port};
-use super::{cache, unique};
+use super::{cache, certificate, unique};
 
 /// What opens it.
 pub const ACCESS_KEY: &str = "reeve-access";
@@ -18,6 +18,8 @@ pub struct S3 {
     pub endpoint: String,
     /// Where its buckets are.
     pub home: PathBuf,
+    /// Who signed its certificate, as PEM, if it has one.
+    ca: Option<String>,
     _process: Supervised,
 }
 
@@ -33,20 +35,49 @@ impl S3 {
     /// # Panics
     /// Where the program is missing, or does not answer.
     pub fn start() -> Arc<Self> {
-        (0..5).find_map(|_| Self::try_start()).map(Arc::new).expect("versitygw does not start: run hack/tools.sh versitygw")
+        Self::started(false)
     }
 
-    fn try_start() -> Option<Self> {
+    /// The same, with a certificate of an authority that nobody knows.
+    ///
+    /// # Panics
+    /// See [`S3::start`].
+    pub fn with_certificate() -> Arc<Self> {
+        Self::started(true)
+    }
+
+    /// Who signed its certificate.
+    ///
+    /// # Panics
+    /// Where it has none.
+    pub fn ca(&self) -> &str {
+        self.ca.as_ref().unwrap()
+    }
+
+    fn started(is_certified: bool) -> Arc<Self> {
+        let started = (0..5).find_map(|_| Self::try_start(is_certified));
+        started.map(Arc::new).expect("versitygw does not start: run hack/tools.sh versitygw")
+    }
+
+    fn try_start(is_certified: bool) -> Option<Self> {
         let home = directory("s3");
         let buckets = home.join("buckets");
         std::fs::create_dir(&buckets).unwrap();
         let port = free_port();
         let mut command = Command::new(cache().join("bin/versitygw"));
         command.args(["--access", ACCESS_KEY, "--secret", SECRET_KEY, "--keep-alive", "--quiet"]);
-        command.args(["--port", &format!("127.0.0.1:{port}"), "posix"]).arg(&buckets);
+        command.args(["--port", &format!("127.0.0.1:{port}")]);
+        let ca = is_certified.then(|| {
+            let (certificate, key) = (home.join("server.crt"), home.join("server.key"));
+            let ca = certificate::issue(&home, &certificate, &key);
+            command.arg("--cert").arg(certificate).arg("--key").arg(key);
+            ca
+        });
+        command.arg("posix").arg(&buckets);
         let process = Supervised::start(&home, "TERM", &command);
         process.answering(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok())?;
-        Some(Self { endpoint: format!("http://127.0.0.1:{port}"), home: buckets, _process: process })
+        let scheme = if is_certified { "https" } else { "http" };
+        Some(Self { endpoint: format!("{scheme}://127.0.0.1:{port}"), home: buckets, ca, _process: process })
     }
 
     /// A new, empty bucket.
