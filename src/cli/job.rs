@@ -205,12 +205,15 @@ fn access(task: &Task, secrets: &Path, volume: PathBuf) -> Result<Access, Blocke
     }
     let ca = files(&secrets.join(mounts::CA))?;
     let target = target::resolve(&object, &task.connection, namespace, &connection, ca)?;
-    let storage = Credentials {
-        secret: files(&secrets.join(mounts::STORE))?,
-        ca: files(&secrets.join(mounts::STORE_CA))?.into_values().next(),
-        volume,
-        ..Credentials::default()
-    };
+    let store_ca = files(&secrets.join(mounts::STORE_CA))?.into_values().next();
+    if let (None, Some((destination, ca))) = (&store_ca, task.destination().and_then(|to| Some((to, to.ca()?)))) {
+        let message = format!(
+            "{destination}: Secret {} does not exist in namespace {namespace}, or has no key {}; create it, or correct caSecretRef",
+            ca.name, ca.key
+        );
+        return Err(Blocked::new(Reason::SecretNotFound, message));
+    }
+    let storage = Credentials { secret: files(&secrets.join(mounts::STORE))?, ca: store_ca, volume, ..Credentials::default() };
     Ok(Access { target, budget: target::budget(&task.limits)?, storage })
 }
 

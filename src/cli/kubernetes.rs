@@ -1,5 +1,6 @@
 //! Which cluster is meant, and what does it hold? The one of a kube context, or of the Pod that this runs in. Read, never written.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use serde::de::DeserializeOwned;
 use super::exit::{Exit, Failure};
 use crate::api::retention_policy::BackupGuard;
 use crate::api::{PostgresDatabase, RetentionHold};
-use crate::cluster::{backups, objects};
+use crate::cluster::{backups, objects, secrets};
+use crate::plan::action::Blocked;
 use crate::postgres::connect::Target;
 use crate::target;
 
@@ -137,6 +139,14 @@ impl Cluster {
         let name = database.name_any();
         let target = target::of(&self.client, database, namespace, &name).await;
         target.map_err(|blocked| Failure::new(Exit::Connection, blocked.message))
+    }
+
+    /// The data of a Secret that `object` names.
+    ///
+    /// # Errors
+    /// That there is none, that it may not be read, or what else the API server said.
+    pub async fn secret(&self, object: &str, namespace: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Blocked> {
+        secrets::data(&self.client, object, namespace, name).await
     }
 
     /// How messages speak of it.

@@ -14,7 +14,7 @@ use super::{Globals, validate};
 use crate::api::policy::DatabaseRef;
 use crate::api::postgres_database::Limits;
 use crate::api::{PartitionPolicy, PostgresDatabase, RetentionHold, RetentionPolicy};
-use crate::pass::{self, Policy, Retention};
+use crate::pass::{self, Leaving, Policy, Retention};
 use crate::plan::retention::{Hold, Surroundings};
 use crate::plan::snapshot::Server;
 use crate::postgres::execute::Budget;
@@ -58,6 +58,24 @@ pub struct Kinds {
     pub partition: Vec<PartitionPolicy>,
     /// What lets data leave.
     pub retention: Vec<RetentionPolicy>,
+}
+
+/// A policy by which data leaves, with what was found for it.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// The policy.
+    pub policy: RetentionPolicy,
+    /// What was found.
+    pub facts: Leaving,
+    /// Its plan.
+    pub planned: Planned,
+}
+
+impl Looked {
+    /// Whether rows of a plain table leave, and not partitions.
+    pub fn is_of_rows(&self) -> bool {
+        self.policy.spec.rows.is_some()
+    }
 }
 
 /// The policies of one database.
@@ -267,6 +285,33 @@ impl Policies {
             }
         };
         Ok((server, planned))
+    }
+
+    /// The same for those by which data leaves, with what was found.
+    ///
+    /// # Errors
+    /// What the server or the connection said, where that concerns all of them, or that its version is not supported.
+    pub async fn look_at_leaving(&self, session: &Session, now: Timestamp) -> Result<(Server, Vec<Looked>), Failure> {
+        let mut looked = Vec::with_capacity(self.retention.len());
+        let mut server = pass::look::<PartitionPolicy>(&[], session, now).await.map_err(|fault| self.failure(&fault))?.server;
+        if server.major() < 14 {
+            let why = pass::unwritable(&server).map(|blocked| blocked.message).unwrap_or_default();
+            return Err(Failure::new(Exit::Error, why));
+        }
+        for one in &self.retention {
+            let (facts, planned) = match pass::look(&[one], session, now).await {
+                Ok(mut look) => {
+                    server = look.server;
+                    let (Some(facts), Some(plan)) = (look.facts.pop(), look.plans.pop()) else { continue };
+                    let planned = Planned::new(one, &facts, plan, now);
+                    (facts, planned)
+                }
+                Err(fault) if session.is_closed() => return Err(self.failure(&fault)),
+                Err(fault) => (Leaving::default(), Planned::refused(one, &fault)),
+            };
+            looked.push(Looked { policy: one.policy.clone(), facts, planned: self.with_context(planned) });
+        }
+        Ok((server, looked))
     }
 
     async fn look_at<P: Shown>(

@@ -33,6 +33,18 @@ pub struct Source {
     flawed: bool,
 }
 
+/// The policies of files with a session on their database, and the cluster that told how to reach it.
+pub struct Opened {
+    /// The policies.
+    pub policies: Policies,
+    /// The session.
+    pub session: Session,
+    /// Where it leads.
+    pub target: Target,
+    /// The cluster, where no URL was given.
+    pub cluster: Option<Cluster>,
+}
+
 /// The way to databases.
 struct Way {
     url: Option<DatabaseArgs>,
@@ -144,10 +156,18 @@ impl Source {
     ///
     /// # Errors
     /// If no connection can be made.
-    pub async fn only(mut self, globals: &Globals) -> Result<(Policies, Session, Target), Failure> {
+    pub async fn only(mut self, globals: &Globals) -> Result<Opened, Failure> {
         let Some(mut policies) = self.databases.pop() else { return Err(Failure::new(Exit::Error, "no policy is given")) };
         let (session, target) = self.way.session(&mut policies, globals).await?;
-        Ok((policies, session, target))
+        Ok(Opened { policies, session, target, cluster: self.way.cluster })
+    }
+
+    /// Leaves out what is not meant, before anything is connected to.
+    ///
+    /// # Errors
+    /// What `narrow` says.
+    pub fn narrow(&mut self, narrow: impl FnMut(&mut Policies) -> Result<(), Failure>) -> Result<(), Failure> {
+        self.databases.iter_mut().try_for_each(narrow)
     }
 }
 

@@ -3,10 +3,13 @@
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::archive::policies::{Looked, RowArgs, look};
+use super::archive::policies::{LeavingArgs, Which};
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
+use super::policies::Looked;
+use super::source::Opened;
 use super::{Globals, amount, output};
+use crate::plan::action::Action;
 use crate::plan::rows::{ROWS_COUNTED, Table};
 use crate::postgres::Session;
 use crate::postgres::rows::count_rows;
@@ -15,7 +18,7 @@ use crate::postgres::rows::count_rows;
 #[derive(Args, Debug)]
 pub struct Stats {
     #[command(flatten)]
-    policies: RowArgs,
+    policies: LeavingArgs,
     #[command(flatten)]
     database: DatabaseArgs,
     /// Form of the result
@@ -70,9 +73,8 @@ struct View {
 impl Stats {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
-        let (policies, holds) = self.policies.read(globals)?;
-        let (session, _) = self.database.connect(globals).await?;
-        let (server, looked) = look(policies, &holds, &session, self.policies.now(globals)).await?;
+        let Opened { policies, session, .. } = self.policies.open(Which::Rows, &self.database, globals).await?;
+        let (server, looked) = policies.look_at_leaving(&session, self.policies.now(globals)).await?;
         let mut tables = Vec::with_capacity(looked.len());
         for one in &looked {
             tables.push(line(one, &session).await?);
@@ -93,9 +95,13 @@ impl Stats {
 
 async fn line(one: &Looked, session: &Session) -> Result<Line, Failure> {
     let spec = &one.policy.spec;
-    let (answers, tables) = (&one.found.answers, &one.found.tables);
+    let (answers, tables, plan) = (&one.facts.rows.answers, &one.facts.rows.tables, &one.planned.plan);
     let table = tables.get(&spec.table);
-    let archive = one.steps.remove.as_ref().and_then(|task| task.archive.clone()).or_else(|| {
+    let planned = plan.actions.iter().find_map(|action| match action {
+        Action::ArchiveRows(task) => task.archive.clone(),
+        _ => None,
+    });
+    let archive = planned.or_else(|| {
         let rows = spec.rows.as_ref()?;
         (rows.action == crate::api::row_retention::RowAction::Archive).then(|| {
             rows.archive_table.clone().unwrap_or_else(|| crate::api::TableName {
@@ -110,7 +116,7 @@ async fn line(one: &Looked, session: &Session) -> Result<Line, Failure> {
         (counted, estimated) => Count { rows: counted.max(estimated).unwrap_or(0), exact: false },
     };
     Ok(Line {
-        policy: one.name.clone(),
+        policy: format!("{}/{}", plan.object.namespace, plan.object.name),
         table: spec.table.to_string(),
         retention: spec.keep.age.map(|age| age.to_string()).unwrap_or_default(),
         total: count(table, session).await?,
@@ -120,7 +126,7 @@ async fn line(one: &Looked, session: &Session) -> Result<Line, Failure> {
         archive: archive.map(|archive| archive.to_string()),
         archived: count(archived, session).await?,
         archive_bytes: archived.map_or(0, |table| table.bytes),
-        blocked: one.steps.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
+        blocked: plan.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
     })
 }
 

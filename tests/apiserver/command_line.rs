@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::desk::{Desk, fingerprint, views};
 use crate::program::Ran;
 use crate::support::apiserver::apiserver;
+use crate::support::versitygw;
 use crate::world::World;
 
 /// A table with a partition and no default partition.
@@ -125,6 +126,71 @@ async fn a_retention_has_the_operators_fingerprint_too_and_the_clusters_holds_co
     }
     let ran = desk.run(&["plan"]).expect_code(0);
     assert!(ran.stdout.contains("costs_m02 on hold (RetentionHold "), "{}", ran.stdout);
+}
+
+/// Two months that have expired, one that has not, and a policy that exports to this bucket of the server.
+async fn exporting(store: &versitygw::S3, bucket: &str) -> (World, Desk, String) {
+    let world = World::new(17).await;
+    let month = |name: &str, from: &str, to: &str| {
+        format!("create table costs_{name} partition of costs for values from ('{from} 00:00+00') to ('{to} 00:00+00');")
+    };
+    let months = [("m01", "2026-01-01", "2026-02-01"), ("m02", "2026-02-01", "2026-03-01"), ("m11", "2026-11-01", "2026-12-01")];
+    let months: String = months.iter().map(|(name, from, to)| month(name, from, to)).collect();
+    let sql = format!(
+        "create table costs (id bigint, at timestamptz not null) partition by range (at); {months} insert into costs values (1, '2026-01-05')"
+    );
+    world.as_owner(&sql).await;
+    let s3 = json!({"bucket": bucket, "endpoint": store.endpoint, "credentialsSecretRef": {"name": "archive"},
+        "caSecretRef": {"name": "archive-ca", "key": "ca.crt"}});
+    let spec = json!({"databaseRef": {"name": "db"}, "table": {"name": "costs"}, "keep": {"age": "6 months"},
+        "partitions": {"grace": "0s"}, "export": {"destination": {"s3": s3}}});
+    let object =
+        json!({"apiVersion": "pgreeve.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "costs"}, "spec": spec});
+    let desk = Desk::of(&world);
+    let file = desk.write("costs.yaml", &object.to_string()).display().to_string();
+    (world, desk, file)
+}
+
+#[tokio::test]
+async fn what_opens_the_store_comes_from_the_cluster_as_the_connection_does() {
+    let store = versitygw::S3::with_certificate();
+    let bucket = store.bucket();
+    let (world, desk, file) = exporting(&store, &bucket).await;
+    let apply = ["apply", "--yes", "-n", &world.namespace, "-f", &file];
+    let refused = |words: &str| {
+        let ran = desk.run(&apply).expect_code(3);
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    };
+    refused(&format!("Secret archive does not exist in namespace {}", world.namespace));
+    let (id, key) = (versitygw::ACCESS_KEY, versitygw::SECRET_KEY);
+    world.secret("archive", &json!({"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": key})).await;
+    refused("Secret archive-ca does not exist");
+    world.secret("archive-ca", &json!({"tls.crt": "another"})).await;
+    refused("Secret archive-ca has no key ca.crt");
+    world.delete_secret("archive-ca").await;
+    world.secret("archive-ca", &json!({"ca.crt": store.ca()})).await;
+    let ran = desk.run(&apply).expect_code(0);
+    assert!(ran.stdout.contains("6 done, 0 left.") && !format!("{}{}", ran.stdout, ran.stderr).contains(key), "{}", ran.stdout);
+    let manifests = store.files(&bucket).iter().filter(|name| name.ends_with("manifest.json")).count();
+    assert_eq!(manifests, 2, "{:?}", store.files(&bucket));
+}
+
+#[tokio::test]
+async fn archive_reads_the_clusters_secrets_and_holds_too() {
+    let store = versitygw::S3::with_certificate();
+    let bucket = store.bucket();
+    let (world, desk, file) = exporting(&store, &bucket).await;
+    let hold =
+        json!({"databaseRef": {"name": "db"}, "table": {"name": "costs"}, "range": {"from": "2026-02-01"}, "reason": "audit"});
+    world.create("RetentionHold", "audit", hold).await;
+    let (id, key) = (versitygw::ACCESS_KEY, versitygw::SECRET_KEY);
+    world.secret("archive", &json!({"accessKeyId": id, "secretAccessKey": key})).await;
+    world.secret("archive-ca", &json!({"ca.crt": store.ca()})).await;
+    let ran = desk.run(&["archive", "--yes", "-n", &world.namespace, "-f", &file]).expect_code(0);
+    assert!(ran.stdout.contains("= done: drop costs_m01") && ran.stdout.contains("= keep costs_m02 on hold"), "{}", ran.stdout);
+    assert_eq!(store.files(&bucket).iter().filter(|name| name.ends_with("manifest.json")).count(), 1);
+    let ran = desk.run(&["archive", "--dry-run"]).expect_code(64);
+    assert!(ran.stderr.contains("no policy is given"), "{}", ran.stderr);
 }
 
 #[tokio::test]

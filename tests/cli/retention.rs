@@ -121,6 +121,78 @@ async fn with_export_a_partition_goes_in_one_command_and_lies_in_the_store() {
     apply_to(&shop, volume.path(), &["--yes"]).expect_code(0);
 }
 
+/// The actions of the only policy, as verb and subject.
+fn verbs_and_subjects(ran: &Ran) -> Vec<String> {
+    let view: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let actions = view["policies"][0]["actions"].as_array().unwrap().clone();
+    let short = |action: &serde_json::Value| match action.as_str() {
+        Some(text) => text.split_whitespace().take(2).collect::<Vec<_>>().join(" "),
+        None => format!("{} {}", action["verb"].as_str().unwrap(), action["subject"].as_str().unwrap()),
+    };
+    actions.iter().map(short).collect()
+}
+
+fn archive(shop: &Shop, volume: &std::path::Path, arguments: &[&str]) -> Ran {
+    let mut command = shop.command(&["archive"]);
+    command.args(arguments).arg("--volume").arg(volume);
+    run(command)
+}
+
+#[tokio::test]
+async fn archive_shows_and_carries_out_the_plan_of_partitions_too() {
+    let shop = shop(16).await;
+    shop.write("costs.yaml", &policy(EXPORT));
+    shop.write("hold.yaml", &hold("{from: \"2026-02-10\", to: \"2026-03-01\"}"));
+    let volume = tempfile::tempdir().unwrap();
+    let ran = archive(&shop, volume.path(), &["--dry-run"]).expect_code(0);
+    insta::assert_snapshot!("archive_of_partitions", without_sizes(&stable(&ran.stdout, &shop)));
+    let planned = verbs_and_subjects(&shop.run(&["plan", "-o", "json"]).expect_code(0));
+    let shown = verbs_and_subjects(&archive(&shop, volume.path(), &["--dry-run", "-o", "json"]).expect_code(0));
+    assert!(planned.len() == 6 && planned == shown, "{planned:?} {shown:?}");
+    assert_eq!(names(&shop).await.len(), 11, "a dry run changes nothing");
+    let ran = archive(&shop, volume.path(), &["--table", "public.costs"]).expect_code(0);
+    for done in ["= done: export costs_m01", "= done: detach costs_m04", "= done: drop costs_m04", "= keep costs_m02 on hold"] {
+        assert!(ran.stdout.contains(done), "{done}: {}", ran.stdout);
+    }
+    assert_eq!((names(&shop).await.len(), count(&shop, "costs").await), (8, 800));
+    let ran = archive(&shop, volume.path(), &[]).expect_code(0);
+    assert!(ran.stdout.contains("no partition has expired"), "{}", ran.stdout);
+    archive(&shop, volume.path(), &["--dry-run", "--table", "nope"]).expect_code(64);
+    let ran = archive(&shop, volume.path(), &["create-tables"]).expect_code(64);
+    assert!(ran.stderr.contains("no RetentionPolicy with rows"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn archive_keeps_partitions_under_the_guards_of_the_operator() {
+    let shop = shop(15).await;
+    let days = |arguments: &[&str]| shop.run(&[&["archive", "--retention-days", "30"], arguments].concat());
+    shop.write("costs.yaml", &policy("  keep: {age: 6 months}\n  partitions: {}\n"));
+    // Nine of eleven months would go at once.
+    let ran = days(&["--dry-run"]).expect_code(0);
+    assert!(ran.stdout.contains("9 partitions have expired") && ran.stdout.contains("= hold "), "{}", ran.stdout);
+    let ran = days(&[]).expect_code(3);
+    for words in ["(81 %) expire by the first run", "guards.approveAbovePercent", ", or for --yes here"] {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    for (more, words) in [
+        ("  mode: Observe\n", "mode is Observe, so nothing is changed"),
+        ("  suspend: true\n", "spec.suspend is true, so nothing is changed"),
+        ("  guards: {backup: {scheduleRef: {name: nightly}, within: 24h}}\n", "can only be looked for in a cluster"),
+        ("  window: [{schedule: \"0 1 * * *\", duration: 1h}]\n", "the next window opens"),
+    ] {
+        shop.write("costs.yaml", &policy(&format!("  keep: {{age: 6 months}}\n  partitions: {{}}\n{more}")));
+        let ran = days(&["--yes"]).expect_code(3);
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    assert_eq!((names(&shop).await.len(), count(&shop, "costs").await), (11, 1100));
+    let limited = "  keep: {age: 6 months}\n  partitions: {}\n  approval: Manual\n  guards: {maxPartitionsPerRun: 2}\n";
+    shop.write("costs.yaml", &policy(limited));
+    days(&[]).expect_code(3);
+    let ran = days(&["--yes"]).expect_code(0);
+    assert!(ran.stdout.contains("= done: detach costs_m02") && !ran.stdout.contains("costs_m03"), "{}", ran.stdout);
+    assert_eq!(count(&shop, "costs").await, 900, "one --yes is for one run");
+}
+
 #[tokio::test]
 async fn one_fingerprint_approves_the_whole_way_out_of_what_was_planned() {
     let shop = shop(15).await;

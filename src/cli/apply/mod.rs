@@ -1,7 +1,7 @@
 //! `pgreeve apply`: carries out what `plan` shows, with the controller's engine and under its rules.
 
 mod result;
-mod rounds;
+pub mod rounds;
 mod tasks;
 
 use std::io::{BufRead as _, Write as _};
@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
-use super::credentials::StorageArgs;
+use super::credentials::{Keys, StorageArgs};
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
 use super::plan::table::{self, Style};
 use super::plan::view::{self, View};
 use super::planned::Planned;
 use super::policies::{Policies, PolicyArgs};
-use super::source::{Scope, Source};
+use super::source::{Opened, Scope, Source};
 use super::terminal::can_ask;
 use super::{Globals, output};
 use crate::pass;
@@ -67,7 +67,7 @@ impl Apply {
         }
         let now = self.policies.now(globals);
         let source = Source::open(&self.policies, &paths, &self.database, Scope::WithPolicies, globals).await?;
-        let (policies, session, target) = source.only(globals).await?;
+        let Opened { policies, session, target, cluster } = source.only(globals).await?;
         let (server, planned) = policies.look(&session, now).await?;
         let view = View::new(&policies, &server, &planned, &fingerprints, now);
         globals.say(table::render(&view, Style { look: globals.stderr(), wide: false }).trim_end());
@@ -79,7 +79,8 @@ impl Apply {
         if !chosen.is_empty() && !self.may_go(&view, &chosen, &fingerprints, globals)? {
             return Err(Failure::new(Exit::Error, "nothing was changed"));
         }
-        let worker = Worker { session: &session, target: &target, policies: &policies, storage: &self.storage, globals, now };
+        let keys = Keys::new(&self.storage, cluster.as_ref(), &policies.namespace);
+        let worker = Worker { session: &session, target: &target, policies: &policies, keys: &keys, globals, now };
         let applied = carry_out(&worker, &chosen).await?;
         let results = Results::new(&view, applied, self.left(&session, &policies, now).await?);
         self.print(&results, globals)?;
@@ -126,7 +127,10 @@ impl Apply {
 }
 
 /// Carries the plans out one after the other. An interrupt cancels the statement that runs, and ends the rest.
-async fn carry_out(worker: &Worker<'_>, chosen: &[&Planned]) -> Result<Vec<Applied>, Failure> {
+///
+/// # Errors
+/// That it was interrupted.
+pub async fn carry_out(worker: &Worker<'_>, chosen: &[&Planned]) -> Result<Vec<Applied>, Failure> {
     let mut applied = Vec::new();
     for one in chosen {
         let outcome: Outcome = tokio::select! {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::Globals;
-use super::super::credentials::StorageArgs;
+use super::super::credentials::Keys;
 use super::super::planned::Planned;
 use super::super::policies::Policies;
 use super::tasks::InProcess;
@@ -24,7 +24,7 @@ pub struct Worker<'a> {
     /// All policies.
     pub policies: &'a Policies,
     /// What opens destinations.
-    pub storage: &'a StorageArgs,
+    pub keys: &'a Keys<'a>,
     /// Where progress is said.
     pub globals: &'a Globals,
     /// The moment of the plan.

@@ -46,9 +46,9 @@ impl<'a> InProcess<'a> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn access(&self, action: &Action) -> Result<Access, Blocked> {
+    async fn access(&self, action: &Action) -> Result<Access, Blocked> {
         let storage = match action {
-            Action::ExportPartition(export) => self.worker.storage.credentials(&export.destination)?,
+            Action::ExportPartition(export) => self.worker.keys.credentials(&export.destination).await?,
             _ => Credentials::default(),
         };
         Ok(Access { target: self.worker.target.clone(), budget: self.worker.policies.budget, storage })
@@ -57,7 +57,7 @@ impl<'a> InProcess<'a> {
     async fn work(&self, action: &Action) -> Result<(), Blocked> {
         let task = job::Task::of(action);
         let task = task.ok_or_else(|| Blocked::new(Reason::InvalidSpec, format!("{action} is no task")))?;
-        let access = self.access(action)?;
+        let access = self.access(action).await?;
         self.worker.globals.say(&format!("{action} …"));
         let report = job::run(&task, &access).await?;
         if let Report::Exported(export) = &report {

@@ -1,45 +1,43 @@
-//! `pgreeve archive`: the old rows of plain tables go where the policies say, now and from here.
+//! `pgreeve archive`: what has expired goes where the policies say, now and from here.
 
+mod carry;
 pub mod policies;
 mod view;
-
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
+use super::apply::rounds::Worker;
+use super::credentials::{Keys, StorageArgs};
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
+use super::plan::view::hold;
+use super::planned::Planned;
+use super::policies::Looked;
+use super::source::Opened;
 use super::{Globals, output};
 use crate::api::Reason;
-use crate::job::archive::{Moved, Progress, Watch, carry_out};
 use crate::pass;
-use crate::plan::action::{Action, ObjectId, Plan};
-use crate::plan::gate::{self, Gate};
-use crate::plan::outcome::ActionResult;
-use crate::plan::removal::ArchiveRows;
-use crate::plan::rows::Preparation;
-use crate::plan::status;
-use crate::postgres::Session;
-use crate::postgres::execute::{self, Budget};
-use crate::sql;
-use policies::{Looked, RowArgs, look};
+use crate::plan::action::Action;
+use carry::Carrier;
+use policies::{LeavingArgs, Which};
 use view::{Row, View};
 
-/// Archives or deletes the old rows of plain tables, as the RetentionPolicies of files say
+/// Archives, exports or deletes what has expired, as the RetentionPolicies of files say
 ///
-/// Rows go in batches, at the pace of their policy. It may be ended at any time and run again: what has gone is in the archive, and
-/// everything else is where it was.
+/// Rows go in batches, at the pace of their policy; partitions go as with apply, by the same plan and under the same guards. It may be ended
+/// at any time and run again: what has gone has its proof, and everything else is where it was.
 #[derive(Args, Debug)]
 pub struct Archive {
     /// Only part of it
     #[arg(value_enum, value_name = "STEP")]
     step: Option<Step>,
     #[command(flatten)]
-    policies: RowArgs,
+    policies: LeavingArgs,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
     /// Shows what would go, and changes nothing
     #[arg(long)]
     dry_run: bool,
@@ -53,7 +51,7 @@ pub struct Archive {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// Creates the archive tables, or lets them follow their sources, and moves nothing
+    /// Creates the archive tables of rows, or lets them follow their sources, and moves nothing
     CreateTables,
 }
 
@@ -68,23 +66,33 @@ enum Form {
 impl Archive {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
-        let (policies, holds) = self.policies.read(globals)?;
-        let (session, _) = self.database.connect(globals).await?;
+        let which = if self.step.is_some() { Which::Rows } else { Which::All };
+        let Opened { mut policies, session, target, cluster } = self.policies.open(which, &self.database, globals).await?;
+        if self.step.is_some() {
+            // Nothing is removed, so that nothing guards it.
+            policies.retention.iter_mut().for_each(|one| one.surroundings.backup_missing = None);
+        }
         let now = self.policies.now(globals);
-        let (server, looked) = look(policies, &holds, &session, now).await?;
-        let changes = !self.dry_run;
-        if let Some(blocked) = pass::unwritable(&server).filter(|_| changes) {
+        let (server, looked) = policies.look_at_leaving(&session, now).await?;
+        if let Some(blocked) = pass::unwritable(&server).filter(|_| !self.dry_run) {
             return Err(Failure::new(Exit::Blocked, blocked.message));
         }
-        let watch = self.watch(globals);
+        let keys = Keys::new(&self.storage, cluster.as_ref(), &policies.namespace);
+        let worker = Worker { session: &session, target: &target, policies: &policies, keys: &keys, globals, now };
+        let carrier = Carrier::new(&worker);
         let mut rows = Vec::with_capacity(looked.len());
         for one in &looked {
-            let mut row = Row::new(one);
-            if changes && row.blocked.is_empty() {
-                self.carry_out(one, &session, &watch, &mut row, now).await?;
+            let one = self.shortened(one);
+            let mut row = Row::new(&one);
+            let held_back = self.held_back(&one.planned, now);
+            match held_back {
+                _ if !row.blocked.is_empty() => {}
+                why if self.dry_run => row.hold = why,
+                Some(why) => row.blocked.push(why),
+                None => carrier.carry_out(&one, &mut row).await?,
             }
             rows.push(row);
-            if watch.stop.is_cancelled() {
+            if carrier.is_stopped() {
                 break;
             }
         }
@@ -97,119 +105,22 @@ impl Archive {
         Ok(view.exit())
     }
 
-    async fn carry_out(
-        &self,
-        one: &Looked,
-        session: &Session,
-        watch: &Watch,
-        row: &mut Row,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        if let Some(why) = self.held_back(one, now) {
-            row.blocked.push(why);
-            return Ok(());
+    /// Without what the step leaves out.
+    fn shortened(&self, one: &Looked) -> Looked {
+        let mut one = one.clone();
+        if self.step.is_some() {
+            let plan = &mut one.planned.plan;
+            plan.actions.retain(|action| matches!(action, Action::CreateArchiveTable(_) | Action::ExtendArchiveTable(_)));
+            plan.wants_approval = None;
         }
-        for preparation in &one.steps.prepare {
-            if let Err(why) = prepare(session, preparation).await {
-                row.blocked.push(why);
-                return Ok(());
-            }
-        }
-        row.prepared = true;
-        let Some(task) = one.steps.remove.as_ref().filter(|_| self.step.is_none()) else { return Ok(()) };
-        match remove(task, session, watch).await {
-            Ok(moved) => row.moved = Some(moved),
-            Err(why) => row.blocked.push(why),
-        }
-        Ok(())
+        one
     }
 
     /// Why a policy may not be carried out now, if so.
-    fn held_back(&self, one: &Looked, now: Timestamp) -> Option<String> {
-        let (spec, name) = (&one.policy.spec, &one.name);
-        if spec.policy.suspend {
-            return Some("spec.suspend is true, so nothing is changed".into());
-        }
-        let plan = plan(one);
-        let fingerprint = plan.fingerprint();
-        let held = match gate::gate(&spec.policy, self.yes.then_some(fingerprint.as_str()), &plan, now) {
-            Err(blocked) => Some(blocked.message),
-            Ok(Gate::Hold { message, reason: Reason::ApprovalPending, .. }) => Some(format!("{message}, or for --yes here")),
-            Ok(Gate::Hold { message, .. }) => Some(message),
-            Ok(Gate::Nothing | Gate::Go) => None,
-        };
-        if held.is_some() || self.step.is_some() || one.steps.remove.is_none() {
-            return held;
-        }
-        if spec.guards.backup.is_some() {
-            return Some(format!(
-                "guards.backup of {name} asks for a backup, which only the operator can see: let it carry the policy out"
-            ));
-        }
-        let (expired, all) = (view::expired(one).unwrap_or(0), view::rows_of(one).max(1));
-        let percent = expired.saturating_mul(100) / all.max(expired);
-        (percent > i64::from(spec.guards.approve_above_percent) && !self.yes).then(|| {
-            format!(
-                "about {percent} % of the rows would go, more than guards.approveAbovePercent ({}): look at --dry-run, then give --yes",
-                spec.guards.approve_above_percent
-            )
-        })
+    fn held_back(&self, planned: &Planned, now: Timestamp) -> Option<String> {
+        let approved: Vec<String> = self.yes.then(|| planned.plan.fingerprint()).into_iter().collect();
+        let held = hold(planned, &approved, now)?;
+        let asks = held.reason == Reason::ApprovalPending.as_str();
+        Some(if asks { format!("{}, or for --yes here", held.message) } else { held.message })
     }
-
-    /// A line on a terminal, and an interrupt that ends the run after its batch.
-    fn watch(&self, globals: &Globals) -> Watch {
-        let mut watch = Watch::default();
-        let (stop, aside) = (watch.stop.clone(), globals.clone());
-        tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                aside.say("interrupted: the batch that is under way is finished");
-                stop.cancel();
-            }
-        });
-        if std::io::stderr().is_terminal() {
-            watch.progress = Some(Arc::new(show));
-        }
-        watch
-    }
-}
-
-/// One line that is written again and again.
-fn show(progress: &Progress) {
-    let at = progress.at.as_ref().map(|at| format!(", up to {at}")).unwrap_or_default();
-    let waits = progress.waits_for.as_ref().map(|what| format!(", waiting: {what}")).unwrap_or_default();
-    // A terminal that has gone away is told nothing.
-    drop(write!(std::io::stderr(), "\r\u{1b}[K{} rows, {} of dependents{at}{waits}", progress.rows, progress.dependents));
-}
-
-async fn remove(task: &ArchiveRows, session: &Session, watch: &Watch) -> Result<Moved, String> {
-    let moved = carry_out(task, session, watch).await;
-    if watch.progress.is_some() {
-        drop(write!(std::io::stderr(), "\r\u{1b}[K"));
-    }
-    moved.map_err(|blocked| blocked.message)
-}
-
-async fn prepare(session: &Session, preparation: &Preparation) -> Result<(), String> {
-    let action = action(preparation);
-    match execute::carry_out(session, &sql::script(&action), Budget::default()).await {
-        ActionResult::Done { .. } => Ok(()),
-        result => Err(status::problem(&action, &result).1),
-    }
-}
-
-fn action(preparation: &Preparation) -> Action {
-    match preparation {
-        Preparation::Create(create) => Action::CreateArchiveTable(Box::new(create.clone())),
-        Preparation::Extend(extend) => Action::ExtendArchiveTable(Box::new(extend.clone())),
-    }
-}
-
-/// What the policy does, as a plan.
-fn plan(one: &Looked) -> Plan {
-    let (namespace, name) = one.name.split_once('/').unwrap_or(("default", &one.name));
-    let id = ObjectId { kind: "RetentionPolicy".into(), namespace: namespace.into(), name: name.into() };
-    let mut plan = Plan::empty(id, one.policy.spec.table.to_string());
-    plan.actions.extend(one.steps.prepare.iter().map(action));
-    plan.actions.extend(one.steps.remove.clone().map(|task| Action::ArchiveRows(Box::new(task))));
-    plan
 }

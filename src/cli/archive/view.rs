@@ -6,10 +6,14 @@ use serde::Serialize;
 
 use super::super::amount;
 use super::super::exit::Exit;
-use super::policies::Looked;
+use super::super::policies::Looked;
+use crate::api::retention_policy::Expired;
 use crate::job::archive::Moved;
-use crate::plan::action::Note;
+use crate::plan::action::{Action, Note};
+use crate::plan::finding;
+use crate::plan::outcome::{ActionResult, Outcome};
 use crate::plan::rows::ROWS_COUNTED;
+use crate::plan::status;
 
 /// The whole.
 #[derive(Debug, Serialize)]
@@ -33,6 +37,12 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expired: Option<i64>,
     pub expired_is_exact: bool,
+    /// What has expired of a partitioned table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<Expired>,
+    /// What was done with partitions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
     /// Whether the archive tables are ready.
@@ -40,39 +50,47 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
     pub blocked: Vec<String>,
+    /// Why it would not be carried out now, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
     pub notes: Vec<Note>,
     pub held: Vec<String>,
 }
 
-/// Rows that may go, counted or estimated.
-pub fn expired(one: &Looked) -> Option<i64> {
-    let answers = &one.found.answers;
-    match (answers.expired, answers.estimated) {
-        (Some(counted), _) if counted < ROWS_COUNTED => Some(counted),
-        (counted, estimated) => counted.max(estimated),
-    }
-}
-
-/// Rows of the table, by PostgreSQL's statistics.
-pub fn rows_of(one: &Looked) -> i64 {
-    one.found.tables.get(&one.policy.spec.table).map_or(0, |table| table.tuples)
-}
-
 impl Row {
     pub fn new(one: &Looked) -> Self {
-        let steps = &one.steps;
+        let (answers, summary) = (&one.facts.rows.answers, &one.facts.summary);
+        let plan = &one.planned.plan;
+        let expired = match (answers.expired, answers.estimated) {
+            (Some(counted), _) if counted < ROWS_COUNTED => Some(counted),
+            (counted, estimated) => counted.max(estimated),
+        };
+        let is_preparation = |action: &Action| matches!(action, Action::CreateArchiveTable(_) | Action::ExtendArchiveTable(_));
         Self {
-            policy: one.name.clone(),
+            policy: format!("{}/{}", plan.object.namespace, plan.object.name),
             table: one.policy.spec.table.to_string(),
-            actions: super::plan(one).actions.iter().map(ToString::to_string).collect(),
-            expired: expired(one),
-            expired_is_exact: one.found.answers.expired.is_some_and(|counted| counted < ROWS_COUNTED),
-            oldest: one.found.answers.oldest.clone(),
-            prepared: steps.blocked.is_empty() && steps.prepare.is_empty(),
+            actions: plan.actions.iter().map(ToString::to_string).collect(),
+            expired,
+            expired_is_exact: answers.expired.is_some_and(|counted| counted < ROWS_COUNTED),
+            partitions: (!one.is_of_rows()).then(|| summary.expired.clone()),
+            done: vec![],
+            oldest: answers.oldest.clone(),
+            prepared: plan.blocked.is_empty() && !plan.actions.iter().any(is_preparation),
             moved: None,
-            blocked: steps.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
-            notes: steps.notes.clone(),
-            held: steps.held.clone(),
+            blocked: plan.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
+            hold: None,
+            notes: plan.notes.clone(),
+            held: one.planned.kept(),
+        }
+    }
+
+    /// Notes what became of partitions.
+    pub fn take(&mut self, outcome: &Outcome) {
+        for (action, result) in &outcome.results {
+            match result {
+                ActionResult::Done { .. } => self.done.push(action.to_string()),
+                result => self.blocked.push(status::problem(action, result).1),
+            }
         }
     }
 }
@@ -96,9 +114,15 @@ impl View {
     fn write(&self, row: &Row, text: &mut String) -> std::fmt::Result {
         writeln!(text, "RetentionPolicy {}   {}", row.policy, row.table)?;
         let (mark, done) = if self.dry_run { ("+", "would") } else { ("=", "done:") };
-        for action in &row.actions {
+        // What partitions went through is known step by step; the plan tells only where the way begins.
+        let planned = if row.done.is_empty() { row.actions.as_slice() } else { &[] };
+        for action in planned {
             let sign = if row.blocked.is_empty() { mark } else { "!" };
             writeln!(text, "  {sign} {}{action}", if row.blocked.is_empty() { format!("{done} ") } else { String::new() })?;
+        }
+        row.done.iter().try_for_each(|action| writeln!(text, "  = done: {action}"))?;
+        if let Some(expired) = row.partitions.as_ref().filter(|_| row.done.is_empty()) {
+            writeln!(text, "  {}", partitions(expired))?;
         }
         match (&row.moved, row.expired) {
             (Some(moved), _) => moved_lines(moved, text)?,
@@ -111,8 +135,21 @@ impl View {
             (None, None) => {}
         }
         row.held.iter().try_for_each(|held| writeln!(text, "  = keep {held}"))?;
-        row.notes.iter().try_for_each(|note| writeln!(text, "  ! {}: {}   [{}]", note.object, note.message, note.id))?;
+        let is_hold = |note: &&Note| note.id == finding::ON_HOLD.id;
+        let keep = |note: &Note, text: &mut String| writeln!(text, "  = keep {}   [{}]", note.message, note.id);
+        row.notes.iter().filter(is_hold).try_for_each(|note| keep(note, text))?;
+        let warn = |note: &Note, text: &mut String| writeln!(text, "  ! {}: {}   [{}]", note.object, note.message, note.id);
+        row.notes.iter().filter(|note| !is_hold(note)).try_for_each(|note| warn(note, text))?;
+        row.hold.iter().try_for_each(|why| writeln!(text, "  = hold {why}"))?;
         row.blocked.iter().try_for_each(|blocked| writeln!(text, "  ! blocked: {blocked}"))
+    }
+}
+
+fn partitions(expired: &Expired) -> String {
+    match expired.partitions {
+        0 => "no partition has expired".into(),
+        1 => format!("1 partition has expired, {}", amount::bytes(expired.bytes)),
+        many => format!("{many} partitions have expired, {}", amount::bytes(expired.bytes)),
     }
 }
 

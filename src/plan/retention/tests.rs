@@ -217,7 +217,8 @@ fn only_what_had_expired_when_the_run_was_due_is_overdue_and_what_is_held_is_not
         world.surroundings.as_of = Some(format!("{slot}T03:00:00Z").parse().unwrap());
         assert_eq!(counts(&world), (2, overdue, 0), "{slot}");
     }
-    let held = json!({"databaseRef": {"name": "db"}, "table": {"name": "events"}, "range": {"to": "2020-02-01"}, "reason": "audit"});
+    let held =
+        json!({"databaseRef": {"name": "db"}, "table": {"name": "events"}, "range": {"to": "2020-02-01"}, "reason": "audit"});
     world.surroundings.holds = vec![Hold { name: "shop/audit".into(), spec: serde_json::from_value(held).unwrap() }];
     assert_eq!(counts(&world), (1, 1, 1));
 }
