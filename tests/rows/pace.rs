@@ -1,4 +1,4 @@
-//! Are batches as large, as frequent and as gentle as the policy says? Ties, limits, pauses, rows that the application holds.
+//! Are batches as large, as frequent and as gentle as the policy says? Ties, limits, pauses, standbys that lag, rows that the application holds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use pgreeve::job::archive::{Progress, Watch, carry_out};
 use serde_json::json;
 
+use crate::support::eventually;
+use crate::support::postgres::{Database, Options, Server};
 use crate::world::{World, policy};
 
 fn table(rows: u32, age: &str) -> String {
@@ -187,8 +189,105 @@ async fn a_run_ends_with_vacuum_or_says_what_to_run() {
     let moved = world.remove(&policy("t", json!({"vacuum": "Run"}))).await;
     assert_eq!((moved.suggestion, moved.rows), (None, 1000));
     let vacuumed = "select vacuum_count > 0 and analyze_count > 0 from pg_stat_user_tables where relname = 't'";
-    crate::support::eventually("the vacuum is noted", Duration::from_secs(10), async || {
-        (world.one(vacuumed).await == "true").then_some(())
+    eventually("the vacuum is noted", Duration::from_secs(10), async || (world.one(vacuumed).await == "true").then_some(()))
+        .await;
+}
+
+/// A run that has begun, and what it tells.
+struct Told(Arc<Mutex<Vec<Progress>>>);
+
+impl Told {
+    fn watch() -> (Self, Watch) {
+        let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
+        let watch = listening({
+            let told = Arc::clone(&told);
+            move |progress| told.lock().unwrap().push(progress.clone())
+        });
+        (Self(told), watch)
+    }
+
+    /// Waits until the last thing that it told fits.
+    async fn says(&self, what: &str, fits: impl Fn(&Progress) -> bool) -> Instant {
+        let last_fits = async || self.0.lock().unwrap().last().is_some_and(&fits).then(Instant::now);
+        eventually(what, Duration::from_secs(20), last_fits).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_lags_stops_the_batches_within_a_second_and_the_run_says_so() {
+    let server = Server::start(16, &Options::default());
+    let standby = server.standby().await;
+    let world = World::on(Database::on(Arc::clone(&server)).await, &table(30_000, EACH_ITS_OWN)).await;
+    // Who may not see how far a standby is behind cannot wait for it.
+    world.admin.batch_execute(&format!("grant pg_monitor to {}", world.roles.operator)).await.unwrap();
+    standby.catch_up(&server).await;
+    let batch = json!({"batch": {"rows": 100, "pause": "20ms", "maxReplicationLag": "500ms"}});
+    let task = world.task(&policy("t", batch)).await;
+    let (told, watch) = Told::watch();
+    let session = world.session().await;
+    let run = tokio::spawn(async move { carry_out(&task, &session, &watch).await });
+    told.says("batches move", |progress| progress.rows > 500).await;
+    let follower = standby.superuser("postgres").await;
+    follower.batch_execute("select pg_wal_replay_pause()").await.unwrap();
+    let lag = "select replay_lag > interval '500 ms' from pg_stat_replication";
+    let lags = eventually("the standby lags", Duration::from_secs(20), async || {
+        world.admin.query_one(lag, &[]).await.unwrap().get::<_, Option<bool>>(0).filter(|lags| *lags).map(|_| Instant::now())
     })
     .await;
+    let waits = told.says("it waits", |progress| progress.waits_for.as_deref() == Some("replication lag")).await;
+    let took = waits.saturating_duration_since(lags);
+    println!("batches waited {took:?} after the standby was too far behind");
+    // A second, and one batch that was under way.
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    let stopped_at = world.count("t_archive").await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(world.count("t_archive").await, stopped_at, "nothing moves while the standby lags");
+    follower.batch_execute("select pg_wal_replay_resume()").await.unwrap();
+    let moved = run.await.unwrap().unwrap();
+    assert_eq!((moved.rows, moved.ended_early), (30_000, None));
+    assert!(moved.throttled_by.as_deref().is_some_and(|by| by.contains("replication lag")), "{:?}", moved.throttled_by);
+}
+
+const SLOT: &str = "select wal_status from pg_replication_slots";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_about_to_lose_its_wal_stops_the_batches_and_one_that_only_keeps_much_does_not() {
+    let settings = vec!["min_wal_size = 32MB\nmax_wal_size = 32MB".into()];
+    let server = Server::start(15, &Options { settings, ..Options::default() });
+    let world = World::on(Database::on(server).await, &table(3000, EACH_ITS_OWN)).await;
+    let mut spec = policy("t", json!({"batch": {"rows": 100}}));
+    spec.guards.max_rows_per_run = 1000;
+    let slot_is = async |status: &str| {
+        eventually(&format!("the slot is {status}"), Duration::from_secs(20), async || {
+            (world.one(SLOT).await == status).then_some(())
+        })
+        .await;
+    };
+    world.admin.batch_execute("select pg_create_physical_replication_slot('slow', true)").await.unwrap();
+    for _ in 0..6 {
+        world.admin.batch_execute("select pg_current_xact_id()").await.unwrap();
+        world.admin.batch_execute("select pg_switch_wal()").await.unwrap();
+    }
+    slot_is("extended").await;
+    let moved = world.remove(&spec).await;
+    assert_eq!((moved.rows, moved.throttled_by), (1000, None));
+
+    // The next checkpoint would take the WAL away, and none comes by itself.
+    world.admin.batch_execute("alter system set max_wal_size = '1GB'").await.unwrap();
+    world.admin.batch_execute("alter system set max_slot_wal_keep_size = '16MB'").await.unwrap();
+    world.admin.batch_execute("select pg_reload_conf()").await.unwrap();
+    slot_is("unreserved").await;
+    let task = world.task(&spec).await;
+    let (told, watch) = Told::watch();
+    let session = world.session().await;
+    let run = tokio::spawn(async move { carry_out(&task, &session, &watch).await });
+    let endangered = "a replication slot that is about to lose its WAL";
+    told.says("it waits", |progress| progress.waits_for.as_deref() == Some(endangered)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(world.count("t").await, 2000, "nothing moves while the slot is in danger");
+    world.admin.batch_execute("select pg_drop_replication_slot('slow')").await.unwrap();
+    let begun = Instant::now();
+    let moved = run.await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!((moved.rows, moved.throttled_by.as_deref()), (1000, Some(endangered)));
 }

@@ -109,6 +109,11 @@ impl Kubelet {
 
     /// Exit code and termination message of one Pod's container.
     async fn run_pod(&self, job: &Job, program: &Path, volume: &Path) -> (i32, String) {
+        self.start_pod(job, program, volume).await.end().await
+    }
+
+    /// Starts the container of one Pod of this Job; the API server hears nothing of it.
+    pub async fn start_pod(&self, job: &Job, program: &Path, volume: &Path) -> Container {
         let root = tempfile::tempdir().unwrap();
         let pod = job.spec.as_ref().unwrap().template.spec.clone().unwrap();
         let container = &pod.containers[0];
@@ -121,10 +126,8 @@ impl Kubelet {
         }
         let report = root.path().join("report");
         command.arg("--secrets").arg(root.path().join("secrets")).arg("--volume").arg(volume).arg("--report").arg(&report);
-        let output = command.stdin(Stdio::null()).output().await.unwrap();
-        // Without a report, the end of the log (FallbackToLogsOnError).
-        let message = std::fs::read_to_string(report).unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into_owned());
-        (output.status.code().unwrap_or(137), message)
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Container { process, root }
     }
 
     /// The projected Secrets of a Pod, as files.
@@ -164,6 +167,23 @@ impl Kubelet {
         for pod in self.pods.list(&Default::default()).await.unwrap() {
             self.pods.delete(&pod.name_any(), &now).await.unwrap();
         }
+    }
+}
+
+/// A container that runs as a process of this machine, and ends with this value.
+pub struct Container {
+    pub process: tokio::process::Child,
+    root: tempfile::TempDir,
+}
+
+impl Container {
+    /// Waits for its end. Returns its exit code and its termination message.
+    pub async fn end(self) -> (i32, String) {
+        let output = self.process.wait_with_output().await.unwrap();
+        // Without a report, the end of the log (FallbackToLogsOnError).
+        let report = std::fs::read_to_string(self.root.path().join("report"));
+        let message = report.unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into_owned());
+        (output.status.code().unwrap_or(137), message)
     }
 }
 

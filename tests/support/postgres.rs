@@ -7,11 +7,12 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls};
 
 use super::process::{Supervised, directory, free_port, is_root, run};
-use super::{cache, certificate, unique};
+use super::{cache, certificate, eventually, unique};
 
 /// The majors that pgreeve supports.
 pub const MAJORS: [u32; 5] = [14, 15, 16, 17, 18];
@@ -84,6 +85,86 @@ impl Server {
             return None;
         }
         Some(server)
+    }
+
+    /// A server of 15 or later gets a standby, which follows it asynchronously, and answers who only reads. The settings are this
+    /// server's.
+    ///
+    /// The copy is a base backup by the low-level API (PostgreSQL, "Making a Base Backup Using the Low Level API"): the servers of the
+    /// tests come without pg_basebackup.
+    ///
+    /// # Panics
+    /// Where the backup fails, or the standby does not answer.
+    pub async fn standby(&self) -> Arc<Self> {
+        let home = directory(&format!("standby{}", self.major));
+        let data = home.join("data");
+        let client = self.superuser("postgres").await;
+        client.batch_execute("select pg_backup_start('standby', true)").await.unwrap();
+        // What comes or goes while it is copied, the WAL mends.
+        drop(Command::new("cp").arg("-a").arg(self.socket.join("data")).arg(&data).output());
+        let label: String = client.query_one("select labelfile from pg_backup_stop(false)", &[]).await.unwrap().get(0);
+        std::fs::write(data.join("backup_label"), label).unwrap();
+        std::fs::write(data.join("standby.signal"), "").unwrap();
+        std::fs::remove_file(data.join("postmaster.pid")).unwrap();
+        let own = [
+            format!("unix_socket_directories = '{}'\nlisten_addresses = ''", home.display()),
+            format!("primary_conninfo = 'host={} port={} user=postgres'", self.socket.display(), self.port),
+            "wal_receiver_status_interval = 1".into(),
+        ];
+        append(&data.join("postgresql.conf"), &own.join("\n"));
+        if is_root() {
+            run(Command::new("chown").arg("-R").arg(format!("{NOBODY}:{NOBODY}")).arg(&home));
+        }
+        let mut postgres = as_nobody(program(self.major, "postgres"));
+        postgres.arg("-D").arg(&data);
+        let process = Supervised::start(&home, "QUIT", &postgres);
+        let standby = Self { major: self.major, socket: home, port: self.port, ca: None, process };
+        let url = standby.url("postgres", "postgres");
+        let answers = standby.process.answering(|| blocking(connect(url.clone())).ok());
+        assert!(answers.is_some(), "the standby ended:\n{}", standby.log());
+        Arc::new(standby)
+    }
+
+    /// Waits until this standby has replayed whatever its primary has committed by now.
+    pub async fn catch_up(&self, primary: &Self) {
+        // A commit that is waited for takes everything before it to the disk, and so to the standby.
+        let commit = "set synchronous_commit = on; begin; select pg_current_xact_id(); commit";
+        let primary = primary.superuser("postgres").await;
+        primary.batch_execute(commit).await.unwrap();
+        let reached: String = primary.query_one("select pg_current_wal_flush_lsn()::text", &[]).await.unwrap().get(0);
+        let standby = self.superuser("postgres").await;
+        let query = format!("select pg_last_wal_replay_lsn() >= '{reached}'");
+        eventually("the standby has caught up", Duration::from_secs(30), async || {
+            standby.query_one(&query, &[]).await.unwrap().get::<_, bool>(0).then_some(())
+        })
+        .await;
+    }
+
+    /// This standby hears nothing more from its primary.
+    pub async fn stop_following(&self) {
+        let client = self.superuser("postgres").await;
+        client.batch_execute("alter system set primary_conninfo = ''").await.unwrap();
+        client.batch_execute("select pg_reload_conf()").await.unwrap();
+        let receives = "select exists (select from pg_stat_activity where backend_type = 'walreceiver')";
+        eventually("the standby stops following", Duration::from_secs(30), async || {
+            (!client.query_one(receives, &[]).await.unwrap().get::<_, bool>(0)).then_some(())
+        })
+        .await;
+    }
+
+    /// Makes a primary of this standby, with what it has got.
+    pub async fn promote(&self) {
+        let client = self.superuser("postgres").await;
+        assert!(client.query_one("select pg_promote(true, 60)", &[]).await.unwrap().get::<_, bool>(0), "{}", self.log());
+    }
+
+    /// Ends the server at once: sessions break off, nothing is written any more.
+    pub fn crash(&self) {
+        let pid = self.pid().expect("a server that runs").to_string();
+        run(Command::new("kill").args(["-s", "QUIT", &pid]));
+        while !self.process.has_ended() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The process id of the postmaster.
@@ -244,7 +325,7 @@ fn write_configuration(home: &Path, data: &Path, port: u16, options: &Options) {
     settings.extend(options.settings.iter().cloned());
     append(&data.join("postgresql.conf"), &settings.join("\n"));
     // The socket is in a directory that only these tests know.
-    let access = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    let access = "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
     std::fs::write(data.join("pg_hba.conf"), access).unwrap();
     if options.standby {
         std::fs::write(data.join("standby.signal"), "").unwrap();

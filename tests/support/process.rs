@@ -77,8 +77,8 @@ impl Supervised {
         std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
-    /// A server that ended stays a zombie until its shell ends.
-    fn has_ended(&self) -> bool {
+    /// Whether the server has ended; it stays a zombie until its shell ends.
+    pub fn has_ended(&self) -> bool {
         self.pid().is_some_and(|pid| match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
             Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
             Err(_) => true,
