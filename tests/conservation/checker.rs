@@ -99,13 +99,13 @@ impl Checker {
     ///
     /// # Panics
     /// With what is lost, double or altered.
-    pub async fn check(&mut self) -> Places {
+    pub async fn check(&mut self) {
         for _ in 0..TRIES {
             self.read_new_exports().await;
             match self.look().await {
-                Ok(places) => {
+                Ok(()) => {
                     self.snapshots += 1;
-                    return places;
+                    return;
                 }
                 Err(Look::Again) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
                 Err(Look::Wrong(what)) => panic!("after {} snapshots: {what}", self.snapshots),
@@ -114,14 +114,14 @@ impl Checker {
         panic!("no snapshot after {TRIES} tries: a partition is gone without an export, or tables come and go");
     }
 
-    async fn look(&mut self) -> Result<Places, Look> {
+    async fn look(&mut self) -> Result<(), Look> {
         let mut client = self.client.take().expect("one look at a time");
         let looked = self.in_snapshot(&mut client).await;
         self.client = Some(client);
         looked
     }
 
-    async fn in_snapshot(&mut self, client: &mut Client) -> Result<Places, Look> {
+    async fn in_snapshot(&mut self, client: &mut Client) -> Result<(), Look> {
         let before: Vec<String> = client.query_one(TABLES, &[]).await?.get(0);
         let transaction = client.transaction().await?;
         // LOCK takes no snapshot yet; what is looked at next is the present, and stays so until all has been counted.
@@ -135,10 +135,9 @@ impl Checker {
         }
         let counting = self.counting(&transaction).await?;
         let wrong: String = transaction.query_one(&wrong(&tables), &[&counting]).await?.get(0);
-        let row = transaction.query_one(&places(&tables), &[&counting]).await?;
         let lost = self.lost_objects();
         if wrong.is_empty() && lost.is_empty() {
-            return Ok(Places { tables: row.get(0), objects: row.get(1) });
+            return Ok(());
         }
         Err(Look::Wrong(format!("{wrong} {lost} (of {} exports, {counting:?} count)", self.known.len())))
     }
@@ -193,6 +192,17 @@ impl Checker {
         lost.map(|(key, _)| format!("{key} or its object is gone; ")).collect()
     }
 
+    /// How many rows of the ledger are in tables, and how many in objects alone.
+    pub async fn places(&self) -> Places {
+        let client = self.client.as_ref().expect("no look is under way");
+        let tables: Vec<String> = client.query_one(TABLES, &[]).await.unwrap().get(0);
+        let counts: Vec<String> = tables.iter().map(|table| format!("(select count(*) from only {table})")).collect();
+        let rows = format!("select {}, (select count(*) from ledger.noted where not deleted)", counts.join(" + "));
+        let row = client.query_one(&rows, &[]).await.unwrap();
+        let (tables, all): (i64, i64) = (row.get(0), row.get(1));
+        Places { tables, objects: all - tables }
+    }
+
     /// Reads every export back once more. Returns how many there are of each partition.
     pub async fn verify_all(&self) -> BTreeMap<u32, Vec<String>> {
         let mut of: BTreeMap<u32, Vec<String>> = BTreeMap::new();
@@ -228,9 +238,4 @@ fn wrong(tables: &[String]) -> String {
                   or (not n.deleted and (p.places is distinct from 1 or p.version <> n.version or p.digest <> n.digest)) limit 10) w",
         rows(tables)
     )
-}
-
-/// How many rows of the ledger are in tables, and how many in objects.
-fn places(tables: &[String]) -> String {
-    format!("select count(*) filter (where not is_object), count(*) filter (where is_object) from ({}) r", rows(tables))
 }

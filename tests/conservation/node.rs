@@ -12,7 +12,8 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
 use pgreeve::cluster::jobs::manifest::EXIT_FOR_GOOD;
-use serde_json::Value;
+use pgreeve::plan::Action;
+use pgreeve::plan::task::Task;
 use tokio_postgres::Client;
 
 use crate::support::kubelet::{Container, Kubelet};
@@ -25,16 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const TRANSACTIONS: &str = "select count(*) from pg_stat_activity where usename = 'reeve' and backend_xid is not null
     and (query ~ 'ADD CONSTRAINT \"pgreeve_closed|OR \\(NOT EXISTS' or query ~ '\"stories')";
 
-/// Whether a Job reads a partition now.
-const READING: &str = "select count(*) from pg_stat_activity where usename = 'reeve' and query like 'COPY%' and state = 'active'";
-
 /// Where Jobs were when they died.
 #[derive(Debug, Default)]
 pub struct Deaths {
     pub all: usize,
     /// In a transaction that changes something.
     pub in_a_transaction: usize,
-    /// While the partition was read, or its upload was under way.
+    /// While its upload was under way.
     pub in_an_upload: usize,
     /// Its object was whole, and no manifest named it.
     pub before_the_manifest: usize,
@@ -139,30 +137,29 @@ impl Node {
         let moment = self.moment(partition.is_some());
         let mut container = self.start(job).await;
         let begun = Instant::now();
-        let mut changes;
-        let mut reads;
-        let now = loop {
-            // One that ends by itself was too fast: its end is not reported, so it is begun again.
-            let has_ended = container.process.try_wait().unwrap().is_some();
-            changes = self.count(TRANSACTIONS).await > 0;
-            reads = partition.is_some() && self.count(READING).await > 0;
-            let now = self.sight(partition.as_deref());
+        let mut changes = false;
+        loop {
             let is_the_moment = match moment {
                 Moment::After(time) => begun.elapsed() >= time,
-                Moment::Transaction => changes,
-                Moment::Upload => reads || now.uploads > before.uploads,
-                Moment::Object => now.objects > before.objects,
-                Moment::Manifest => now.manifests > before.manifests,
+                Moment::Transaction => {
+                    changes = self.count(TRANSACTIONS).await > 0;
+                    changes
+                }
+                Moment::Upload => self.sight(partition.as_deref()).uploads > before.uploads,
+                Moment::Object => self.sight(partition.as_deref()).objects > before.objects,
+                Moment::Manifest => self.sight(partition.as_deref()).manifests > before.manifests,
             };
-            if has_ended || is_the_moment || begun.elapsed() > PATIENCE {
-                break now;
+            // One that ends by itself was too fast: its end is not reported, so it is begun again.
+            if is_the_moment || container.process.try_wait().unwrap().is_some() || begun.elapsed() > PATIENCE {
+                break;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
-        };
+        }
         if container.process.try_wait().unwrap().is_some() {
             return;
         }
         container.process.kill().await.unwrap();
+        let now = self.sight(partition.as_deref());
         self.deaths.all += 1;
         self.deaths.in_a_transaction += usize::from(changes);
         if now.manifests > before.manifests {
@@ -170,7 +167,7 @@ impl Node {
         } else if now.objects > before.objects {
             self.deaths.before_the_manifest += 1;
         } else {
-            self.deaths.in_an_upload += usize::from(reads || now.uploads > before.uploads);
+            self.deaths.in_an_upload += usize::from(now.uploads > before.uploads);
         }
     }
 
@@ -207,9 +204,11 @@ fn has_ended(job: &Job) -> bool {
 fn partition_of(job: &Job) -> Option<String> {
     let container = &job.spec.as_ref()?.template.spec.as_ref()?.containers[0];
     let task = container.env.iter().flatten().find(|variable| variable.name == "PGREEVE_TASK")?;
-    let task: Value = serde_json::from_str(&task.value.as_deref()?.replace("$$", "$")).unwrap();
-    let partition = &task["action"]["partition"];
-    Some(format!("{}-{}", partition["table"]["name"].as_str()?, partition["oid"].as_u64()?))
+    let task: Task = serde_json::from_str(&task.value.as_deref()?.replace("$$", "$")).unwrap();
+    match task.action {
+        Action::ExportPartition(export) => Some(format!("{}-{}", export.partition.table.name, export.partition.oid)),
+        _ => None,
+    }
 }
 
 /// What lies so many directories below this one, as far as it is there.
