@@ -18,7 +18,7 @@ use crate::world::World;
 pub const DIGEST: &str = "md5((id, version, body, amount, note, at)::text)";
 
 /// Rows of a new day, in each partitioned table.
-const A_DAY: u32 = 40;
+const A_DAY: u32 = 25;
 
 /// A day before this one has expired.
 const LIVE: &str = "2023-01-01 00:00:00Z";
@@ -130,7 +130,7 @@ async fn write(world: &World, stop: &CancellationToken, counts: &[AtomicU64; 2],
                 if let Some(was_done) = change(&client, &mut random).await {
                     counts[usize::from(!was_done)].fetch_add(1, Ordering::Relaxed);
                 }
-                tokio::time::sleep(Duration::from_micros(random.u64(2_000..12_000))).await;
+                tokio::time::sleep(Duration::from_micros(random.u64(10_000..40_000))).await;
             }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

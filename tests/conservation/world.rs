@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio_postgres::Client;
 
 use crate::ledger;
+use crate::operator::Operator;
 use crate::support::apiserver::apiserver;
 use crate::support::postgres::{Options, Server, connect};
 use crate::support::versitygw::{ACCESS_KEY, S3 as Gateway, SECRET_KEY, s3};
@@ -86,6 +87,25 @@ impl World {
             "guards": {"approveAbovePercent": 100, "maxPartitionsPerRun": 2}});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.create(&ApiResource::erase::<RetentionPolicy>(&()), table, spec).await;
+    }
+
+    /// Creates all three: partitions are exported and dropped, partitions move, rows move.
+    pub async fn retain_all(&self) {
+        let export = json!({"destination": self.destination(), "format": "Parquet"});
+        self.retain("events", json!({"partitions": {"action": "Drop", "grace": "0s"}, "export": export})).await;
+        let archive = json!({"action": "MoveToTable", "archiveTable": {"name": "logs_archive"}});
+        self.retain("logs", json!({"partitions": archive})).await;
+        let batch = json!({"rows": 20, "pause": "1ms", "maxLoad": 100, "maxDeadTuplePercent": 100});
+        self.retain("stories", json!({"rows": {"column": "at", "batch": batch}})).await;
+    }
+
+    /// What the policies say of themselves, and the end of the operator's log.
+    pub async fn told(&self) -> String {
+        let policies = self.policies().list(&Default::default()).await.unwrap();
+        let lines = policies.iter().map(|policy| format!("{:#?}", policy.status));
+        let log = std::fs::read_to_string(Operator::log(self)).unwrap_or_default();
+        let tail = log.len().saturating_sub(3000);
+        format!("{}\n{}", lines.collect::<Vec<_>>().join("\n"), log.get(tail..).unwrap_or_default())
     }
 
     /// The RetentionPolicies.
