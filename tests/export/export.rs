@@ -1,5 +1,7 @@
 //! Does a partition lie in the bucket as it stood in the table, closed to writes, and only once?
 
+use std::time::Duration;
+
 use pgreeve::api::Reason;
 use pgreeve::api::retention_policy::{ExportCompression, ExportFormat};
 
@@ -99,6 +101,26 @@ async fn a_writer_that_does_not_end_puts_the_export_off() {
     assert!(refused.message.contains("pid"), "{}", refused.message);
     writer.batch_execute("commit").await.unwrap();
     assert_eq!(world.run(&world.parquet().await).await.unwrap().rows, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_changes_another_table_meanwhile_is_waited_for() {
+    let world = World::new(15).await;
+    world.events("").await;
+    let operator = world.client().await;
+    let holds = format!("begin; select pg_advisory_xact_lock({})", pgreeve::postgres::execute::ADVISORY_KEY);
+    operator.batch_execute(&holds).await.unwrap();
+    let task = world.parquet().await;
+    let ends = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        operator.batch_execute("commit").await.unwrap();
+    };
+    let (export, ()) = tokio::join!(world.run(&task), ends);
+    assert_eq!(export.unwrap().rows, 0);
+    operator.batch_execute(&holds).await.unwrap();
+    world.owner("alter table events_2025 drop constraint pgreeve_closed").await;
+    let refused = world.run(&task).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::OtherOperator);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! How is a partition closed to writes, once, whatever run comes first?
 
+use std::time::{Duration, Instant};
+
 use super::super::Access;
 use super::table;
 use crate::api::Reason;
@@ -22,7 +24,7 @@ pub async fn close(task: &ExportPartition, access: &Access) -> Result<(Session, 
         return Ok((session, export));
     }
     let export = new_id();
-    match carry_out(&session, &sql::close(task, &export), access.budget).await {
+    match patiently(&session, &sql::close(task, &export), access).await {
         // Another run of the same task was faster; its export is ours too.
         ActionResult::Failed { sqlstate: Some(state), .. } if state == DUPLICATE_OBJECT => {
             let export = closed_by(&session, task).await?;
@@ -54,8 +56,22 @@ pub async fn rename(session: &Session, task: &ExportPartition, access: &Access, 
 }
 
 async fn carry_out_script(session: &Session, task: &ExportPartition, access: &Access, script: &Script) -> Result<(), Blocked> {
-    done(task, carry_out(session, script, access.budget).await)
+    done(task, patiently(session, script, access).await)
 }
+
+/// The operator changes other tables of this database meanwhile, each in a few milliseconds: it is waited for as a lock is.
+async fn patiently(session: &Session, script: &Script, access: &Access) -> ActionResult {
+    let begun = Instant::now();
+    loop {
+        match carry_out(session, script, access.budget).await {
+            ActionResult::OtherOperator if begun.elapsed() < access.budget.locks => tokio::time::sleep(AGAIN).await,
+            result => return result,
+        }
+    }
+}
+
+/// How soon a change is tried again that another pgreeve kept from beginning.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// PostgreSQL, Appendix A: `duplicate_object`.
 const DUPLICATE_OBJECT: &str = "42710";
