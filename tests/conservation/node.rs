@@ -177,8 +177,8 @@ impl Node {
             0 | 1 => after,
             2 | 3 => Moment::Transaction,
             4 | 5 if is_export => Moment::Upload,
-            6..=8 if is_export => Moment::Object,
-            9 if is_export => Moment::Manifest,
+            6 | 7 if is_export => Moment::Object,
+            8 | 9 if is_export => Moment::Manifest,
             _ => Moment::Transaction,
         }
     }
