@@ -1,14 +1,16 @@
 //! Are batches as large, as frequent and as gentle as the policy says? Ties, limits, pauses, standbys that lag, rows that the application holds.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgreeve::job::archive::{Progress, Watch, carry_out};
+use pgreeve::plan::removal::ArchiveRows;
 use serde_json::json;
 
-use crate::support::eventually;
 use crate::support::postgres::{Database, Options, Server};
+use crate::support::{eventually, process};
 use crate::world::{World, policy};
 
 fn table(rows: u32, age: &str) -> String {
@@ -213,8 +215,8 @@ impl Told {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_standby_that_lags_stops_the_batches_within_a_second_and_the_run_says_so() {
+/// A world with a standby that has caught up, and a task of many small batches that waits for standbys half a second behind.
+async fn followed() -> (World, Arc<Server>, ArchiveRows) {
     let server = Server::start(16, &Options::default());
     let standby = server.standby().await;
     let world = World::on(Database::on(Arc::clone(&server)).await, &table(30_000, EACH_ITS_OWN)).await;
@@ -223,6 +225,34 @@ async fn a_standby_that_lags_stops_the_batches_within_a_second_and_the_run_says_
     standby.catch_up(&server).await;
     let batch = json!({"batch": {"rows": 100, "pause": "20ms", "maxReplicationLag": "500ms"}});
     let task = world.task(&policy("t", batch)).await;
+    (world, standby, task)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_does_not_answer_stops_the_batches_too() {
+    let (world, standby, task) = followed().await;
+    let (told, watch) = Told::watch();
+    let session = world.session().await;
+    let run = tokio::spawn(async move { carry_out(&task, &session, &watch).await });
+    told.says("batches move", |progress| progress.rows > 500).await;
+    let follower = standby.superuser("postgres").await;
+    let receiver: i32 = follower.query_one("select pid from pg_stat_wal_receiver", &[]).await.unwrap().get(0);
+    let signal = |signal: &str| process::run(Command::new("kill").args(["-s", signal, &receiver.to_string()]));
+    signal("STOP");
+    let stopped = Instant::now();
+    let waits = told.says("it waits", |progress| progress.waits_for.as_deref() == Some("replication lag")).await;
+    // Half a second until it is too much, a second until it is seen, and one batch that was under way.
+    assert!(waits.saturating_duration_since(stopped) < Duration::from_secs(4), "{:?}", waits.saturating_duration_since(stopped));
+    let moved_by_then = world.count("t_archive").await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(world.count("t_archive").await, moved_by_then);
+    signal("CONT");
+    assert_eq!(run.await.unwrap().unwrap().rows, 30_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_lags_stops_the_batches_within_a_second_and_the_run_says_so() {
+    let (world, standby, task) = followed().await;
     let (told, watch) = Told::watch();
     let session = world.session().await;
     let run = tokio::spawn(async move { carry_out(&task, &session, &watch).await });
