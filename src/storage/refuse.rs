@@ -27,16 +27,30 @@ pub fn blocked(place: &Place, url: &str, doing: &str, error: &Error) -> Blocked 
 const NO_BUCKET: [&str; 5] =
     ["NoSuchBucket", "bucket does not exist", "ContainerNotFound", "BareRedirect", "redirect without LOCATION"];
 
+/// How stores say that they do not know who asks: S3 by its codes (versitygw by one of its own, with 404), Azure and Google in words.
+const NOT_WHO: [&str; 7] = [
+    "XAdminUserNotFound",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "failed to authenticate the request",
+    "Invalid Credentials",
+];
+
 /// Whether an object is not there, in a bucket that is.
 pub fn is_absent(error: &Error) -> bool {
     let words = words(error);
-    matches!(error, Error::NotFound { .. }) && !NO_BUCKET.iter().any(|said| words.contains(said))
+    matches!(error, Error::NotFound { .. }) && !NO_BUCKET.iter().chain(&NOT_WHO).any(|said| words.contains(said))
 }
 
 fn judge(place: &Place, error: &Error, words: &str) -> (Reason, String) {
     let says = |any: &[&str]| any.iter().any(|word| words.contains(word));
     if says(&NO_BUCKET) {
         return (Reason::DestinationInvalid, format!("Create {} or correct the destination", place.described));
+    }
+    if says(&NOT_WHO) {
+        return (Reason::DestinationInvalid, format!("Correct the keys that open {}", place.described));
     }
     match error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {

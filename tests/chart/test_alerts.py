@@ -26,7 +26,7 @@ def alerts(groups):
 
 
 def promtool(*args, cwd):
-    done = subprocess.run(["promtool", *args], cwd=cwd, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["promtool", *args], cwd=cwd, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout + done.stderr
 
 

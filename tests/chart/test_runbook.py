@@ -19,9 +19,9 @@ def alert_names():
     return [rule["alert"] for group in groups for rule in group["rules"]]
 
 
-def stalled_reasons():
+def reasons(kind):
     source = (chart.ROOT / "src" / "api" / "reason.rs").read_text()
-    return re.findall(r"^    (\w+): Stalled,", source, re.MULTILINE)
+    return re.findall(rf"^    (\w+): {kind},", source, re.MULTILINE)
 
 
 class Runbook(unittest.TestCase):
@@ -29,8 +29,15 @@ class Runbook(unittest.TestCase):
         return [path for path in sorted(RUNBOOK.glob("*.md")) if path.name != "README.md"]
 
     def test_every_alert_and_every_stalled_reason_has_a_page_and_no_page_is_left_over(self):
-        wanted = {f"{kebab(name)}.md" for name in alert_names() + stalled_reasons()}
+        wanted = {f"{kebab(name)}.md" for name in alert_names() + reasons("Stalled")}
         self.assertEqual({path.name for path in self.pages()}, wanted)
+
+    def test_every_reason_that_passes_by_itself_is_told_of_where_it_lasts(self):
+        text = (RUNBOOK / "policy-not-ready.md").read_text()
+        rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+        told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+        # What waits for its database has the alert of the database.
+        self.assertEqual(told, set(reasons("Waiting")) - {"DatabaseNotReady"})
 
     def test_every_page_answers_the_same_five_questions(self):
         for path in self.pages():

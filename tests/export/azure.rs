@@ -127,13 +127,13 @@ async fn a_refusal_names_the_container_what_is_wrong_and_what_to_do() {
     let task = container.task(&world).await;
     let another = "b3RoZXItY2FuYXJ5";
     let here = format!("the container {} of {ACCOUNT}", container.name);
-    for storage in [credentials("accountKey", another), credentials("sasToken", &Azurite::sas("r"))] {
+    for (storage, remedy) in [
+        (credentials("accountKey", another), "Correct the keys that open"),
+        (credentials("sasToken", &Azurite::sas("r")), "Allow reading, writing, listing and deleting in"),
+    ] {
         let refused = world.run_with(&task, storage).await.unwrap_err();
         assert_eq!(refused.reason, Reason::DestinationInvalid, "{}", refused.message);
-        let words = [
-            format!("az://{ACCOUNT}/{}/archive/shop/", container.name),
-            format!("Allow reading, writing, listing and deleting in {here}"),
-        ];
+        let words = [format!("az://{ACCOUNT}/{}/archive/shop/", container.name), format!("{remedy} {here}")];
         assert!(words.iter().all(|words| refused.message.contains(words)), "{}", refused.message);
         assert!(!refused.message.contains(another) && !refused.message.contains("sig="), "{}", refused.message);
     }

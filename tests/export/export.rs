@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use pgreeve::api::Reason;
 use pgreeve::api::retention_policy::{ExportCompression, ExportFormat};
+use pgreeve::storage::Credentials;
 
+use crate::support::versitygw::{ACCESS_KEY, SECRET_KEY};
 use crate::world::World;
 
 const FORMATS: [(ExportFormat, ExportCompression); 3] = [
@@ -147,4 +149,33 @@ async fn two_runs_at_once_leave_one_export() {
     let last = world.run(&task).await.unwrap();
     assert!(done.iter().all(|export| export.id == last.id && export.checksum == last.checksum));
     assert_eq!(world.files().len(), 2, "{:?}", world.files());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_the_store_names_the_object_what_is_wrong_and_what_to_do() {
+    let world = World::new(16).await;
+    world.events("").await;
+    let mut task = world.parquet().await;
+    let keys = |id: &str, key: &str| {
+        let secret = [("accessKeyId", id), ("secretAccessKey", key)];
+        let secret = secret.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
+        Credentials { secret, patience: Duration::from_secs(10), ..Credentials::default() }
+    };
+    for (storage, code) in
+        [(keys("nobody-canary", SECRET_KEY), "XAdminUserNotFound"), (keys(ACCESS_KEY, "wrong-canary"), "SignatureDoesNotMatch")]
+    {
+        let refused = world.run_with(&task, storage).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::DestinationInvalid, "{}", refused.message);
+        let place = format!("the bucket {} at {}", world.bucket, world.server.endpoint);
+        let object = format!("s3://{}/archive/shop/public.events/", world.bucket);
+        for words in [object, code.to_owned(), format!("Correct the keys that open {place}")] {
+            assert!(refused.message.contains(&words), "{words}: {}", refused.message);
+        }
+        assert!(!refused.message.contains("canary"), "{}", refused.message);
+    }
+    task.destination.s3.as_mut().unwrap().bucket = "nowhere".into();
+    let refused = world.run_with(&task, keys(ACCESS_KEY, SECRET_KEY)).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::DestinationInvalid, "{}", refused.message);
+    assert!(refused.message.contains("Create the bucket nowhere at http://"), "{}", refused.message);
+    assert_eq!(world.files(), Vec::<String>::new());
 }
