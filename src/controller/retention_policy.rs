@@ -248,10 +248,15 @@ impl Reporting for Managed {
         let Summary { expired, overdue, held_partitions, backlog_bytes, .. } = &facts.summary;
         // Before its first moment of the schedule a policy owes nothing.
         let owes = self.owes;
+        // A policy may have been of the other sort before.
         if self.inner.policy.spec.rows.is_some() {
+            for of_partitions in [&metrics.expired, &metrics.overdue, &metrics.held, &metrics.backlog] {
+                of_partitions.remove(series);
+            }
             metrics.overdue_rows.get_or_create(series).set(if owes { expired.rows } else { 0 });
             return;
         }
+        metrics.overdue_rows.remove(series);
         metrics.expired.get_or_create(series).set(expired.partitions.into());
         metrics.overdue.get_or_create(series).set(if owes { (*overdue).into() } else { 0 });
         metrics.held.get_or_create(series).set((*held_partitions).into());

@@ -74,6 +74,14 @@ async fn what_should_have_gone_is_late_until_it_goes_and_what_is_held_is_not() {
     world.patch("RetentionPolicy", "v", json!({"spec": {"guards": {"backup": null}}})).await;
     operator.becomes("pgreeve_retention_overdue_partitions", Some(0)).await;
     operator.becomes("pgreeve_retention_held_partitions", Some(1)).await;
+    // The same table, of whose rows it now speaks: it is not plain, so nothing goes, and nothing is said of partitions any more.
+    let rows = json!({"spec": {"partitions": null, "rows": {"column": "at"}}});
+    world.patch("RetentionPolicy", "v", rows).await;
+    operator.becomes("pgreeve_retention_overdue_rows", Some(0)).await;
+    operator.becomes("pgreeve_retention_held_partitions", None).await;
+    world.patch("RetentionPolicy", "v", json!({"spec": {"partitions": {"grace": "0s"}, "rows": null}})).await;
+    operator.becomes("pgreeve_retention_overdue_rows", None).await;
+    operator.becomes("pgreeve_retention_held_partitions", Some(1)).await;
     world.api("RetentionPolicy").delete("v", &DeleteParams::default()).await.unwrap();
     operator.becomes("pgreeve_retention_held_partitions", None).await;
 }
