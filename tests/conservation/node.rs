@@ -174,10 +174,9 @@ impl Node {
     fn moment(&mut self, is_export: bool) -> Moment {
         let after = Moment::After(Duration::from_millis(self.random.u64(0..150)));
         match self.random.u32(0..10) {
-            0 | 1 => after,
-            2 | 3 => Moment::Transaction,
-            4 | 5 if is_export => Moment::Upload,
-            6 | 7 if is_export => Moment::Object,
+            0 => after,
+            3 | 4 if is_export => Moment::Upload,
+            5..=7 if is_export => Moment::Object,
             8 | 9 if is_export => Moment::Manifest,
             _ => Moment::Transaction,
         }
