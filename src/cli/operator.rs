@@ -103,7 +103,7 @@ impl Operator {
             pull_policy: self.image_pull_policy.clone(),
             pull_secrets,
         });
-        jobs::Options { image, per_database: self.jobs_per_database }
+        jobs::Options { image, per_database: self.jobs_per_database, ..jobs::Options::default() }
     }
 }
 

@@ -161,10 +161,10 @@ impl<K: Kind> Drive<K> {
             return Ok(None);
         };
         let before = raw.data.get("status").cloned().unwrap_or(Value::Null);
-        let report = match typed {
+        let report = match &typed {
             Ok(object) => {
                 let requested = object.annotations().get(REQUESTED_AT_ANNOTATION).cloned();
-                self.kind.pass(&object, requested.as_deref()).await
+                self.kind.pass(object, requested.as_deref()).await
             }
             Err(error) => {
                 let message =
@@ -179,6 +179,9 @@ impl<K: Kind> Drive<K> {
             // Deleted meanwhile. A conflict is not taken for that: the next pass sees whether it was a namesake.
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
             Err(error) => return Err(unavailable(error)),
+        }
+        if let Ok(object) = &typed {
+            self.kind.written(object, &report).await;
         }
         self.tell(&raw, &before, &report).await;
         Ok(Some(report))

@@ -5,13 +5,14 @@
 //! ```text
 //! match jobs.run(&owner, database, &action).await {
 //!     Progress::Running { message } => …say so with Reason::JobRunning; the next pass is woken from here
-//!     Progress::Done(report)        => …record it in the status; when it is written: jobs.forget(&owner, database, &action)
+//!     Progress::Done(report)        => …record it in the status
 //!     Progress::Refused(blocked)    => …say so; later passes try again by themselves
 //! }
 //! ```
 //!
-//! and once it knows which tasks it wants at all, `jobs.keep_only(&owner, database, wanted)` removes Jobs of former wishes: a policy that was
-//! corrected need not wait for a Job that cannot start. `jobs.stop(&owner)` removes all, for an owner that is suspended.
+//! and once its status is written, `jobs.keep_only(&owner, database, wanted)` removes the Jobs whose reports stand there, and those of former
+//! wishes: a policy that was corrected need not wait for a Job that cannot start. `jobs.stop(&owner)` removes all, for an owner that is
+//! suspended.
 //!
 //! A Job is found again by the task itself, so that a task must stay the same, to the letter, from the pass that begins it to the one that
 //! records its report: a moment in it is that of the run, not of the pass.
@@ -40,9 +41,6 @@ use crate::cluster::objects;
 use crate::plan::action::{Action, Blocked, ObjectId};
 use crate::plan::task::{self, Task};
 
-/// How often a Job is looked at whose Pod is not at work yet: Pods are not watched, and may have something to say.
-const LOOK: Duration = Duration::from_secs(15);
-
 /// Every so many looks, a Job whose Pod is at work is looked at too: an event of the watch may have been lost.
 const RARELY: u64 = 4;
 
@@ -53,11 +51,13 @@ pub struct Options {
     pub image: Option<Image>,
     /// Most Jobs at work on one PostgresDatabase.
     pub per_database: u16,
+    /// How often a Job is looked at whose Pod is not at work yet: Pods are not watched, and may have something to say.
+    pub look: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { image: None, per_database: 1 }
+        Self { image: None, per_database: 1, look: Duration::from_secs(15) }
     }
 }
 
@@ -82,7 +82,7 @@ pub struct Jobs {
     options: Options,
     clock: Clock,
     desks: Arc<Mutex<HashMap<Place, Arc<Desk>>>>,
-    /// Names of the Jobs that the watch has told of, by the UIDs of their owners. A name too many does no harm.
+    /// Names of the Jobs that were asked for, or that the watch has told of, by the UIDs of their owners. A name too many does no harm.
     known: Arc<Mutex<HashMap<String, HashSet<String>>>>,
     /// Who has been told that a task is under way, and whether its Pod is at work.
     expecting: Arc<Mutex<HashMap<ObjectId, bool>>>,
@@ -199,6 +199,8 @@ impl Jobs {
 
     async fn ensure(&self, owner: &Owner, database: &str, action: &Action) -> Result<State, Blocked> {
         let job = self.job(owner, database, action).await?;
+        // Before it is made: whoever is to remove it need not wait for the watch.
+        self.learn(&owner.uid, job.name_any());
         let desk = self.desk(&owner.namespace, &manifest::label_value(database));
         let _turn = desk.turn.lock().await;
         let mut others = jobs::at_work(&self.client, &owner.namespace, database).await?;
@@ -244,7 +246,7 @@ impl Jobs {
         let config = watcher::Config::default().labels(manifest::SELECTOR).page_size(100);
         let events = watcher(api, config).default_backoff();
         tokio::pin!(events);
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval(self.options.look);
         let mut count = 0;
         loop {
             tokio::select! {
@@ -264,7 +266,7 @@ impl Jobs {
     fn heard(&self, event: watcher::Result<watcher::Event<PartialObjectMeta<Job>>>) -> HashSet<ObjectId> {
         match event {
             Ok(watcher::Event::Apply(job) | watcher::Event::InitApply(job)) => {
-                self.learn(&job);
+                controllers(&job).for_each(|owner| self.learn(&owner.uid, job.name_any()));
                 self.concerned(&job)
             }
             Ok(watcher::Event::Delete(job)) => {
@@ -286,10 +288,8 @@ impl Jobs {
         lock(&self.expecting).extract_if(|id, started| is_due(id, *started)).map(|(id, _)| id).collect()
     }
 
-    fn learn(&self, job: &PartialObjectMeta<Job>) {
-        for owner in controllers(job) {
-            lock(&self.known).entry(owner.uid.clone()).or_default().insert(job.name_any());
-        }
+    fn learn(&self, uid: &str, name: String) {
+        lock(&self.known).entry(uid.to_owned()).or_default().insert(name);
     }
 
     fn unlearn(&self, uid: &str, name: &str) {

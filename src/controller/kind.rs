@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::Reason;
-use crate::plan::action::Blocked;
+use crate::plan::action::{Action, Blocked};
 use crate::plan::status::State;
 
 /// A kind that the driver runs.
@@ -31,6 +31,11 @@ pub(crate) trait Kind: Send + Sync + 'static {
     /// One pass over one object. `requested` is a request for a pass that this one answers.
     fn pass(&self, object: &Self::Object, requested: Option<&str>) -> impl Future<Output = Report> + Send;
 
+    /// What can go once the status of that pass is written, because only the status needed it.
+    fn written(&self, _object: &Self::Object, _report: &Report) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// The status of an object whose spec our types cannot read.
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report;
 
@@ -51,4 +56,6 @@ pub(crate) struct Report {
     pub due: Option<Timestamp>,
     /// How many changes are left to do.
     pub pending: usize,
+    /// The tasks whose Jobs are still needed when the status is written; `None` where that is not known.
+    pub tasks: Option<Vec<Action>>,
 }

@@ -200,22 +200,26 @@ impl<P: Reporting> PolicyKind<P> {
             Finding::Planned { left, .. } => (None, left.actions.len()),
             Finding::Suspended | Finding::Refused(_) => (None, 0),
         };
-        Report { state: status::state(finding), status: P::status(object, common, found, now), applied, due, pending }
+        let tasks = match finding {
+            Finding::Planned { left, run, .. } => Some(unfinished(left, run.as_ref().map(|run| run.outcome))),
+            Finding::Suspended | Finding::Refused(_) => None,
+        };
+        Report { state: status::state(finding), status: P::status(object, common, found, now), applied, due, pending, tasks }
     }
 
-    /// Jobs of tasks that the plan has no more go, and of a suspended policy all. What fails here is done by a later pass.
-    async fn settle_jobs(&self, object: &P::Object, wanted: Option<&[Action]>) {
+    /// The Jobs of a suspended policy go. What fails here is done by a later pass.
+    async fn stop_jobs(&self, object: &P::Object) {
         let Some(owner) = Owner::of(object) else { return };
-        let (jobs, database) = (&self.context.jobs, &P::settings_of(object).database_ref.name);
-        let settled = match wanted {
-            Some(wanted) => jobs.keep_only(&owner, database, wanted).await,
-            None => jobs.stop(&owner).await,
-        };
-        if let Err(blocked) = settled {
-            tracing::debug!(error = %blocked.message, "Jobs of former wishes");
+        if let Err(blocked) = self.context.jobs.stop(&owner).await {
+            tracing::debug!(error = %blocked.message, "Jobs of a suspended policy");
         }
+        self.count_failures(object, &owner, &[]);
+    }
+
+    fn count_failures(&self, object: &P::Object, owner: &Owner, wanted: &[Action]) {
+        let database = &P::settings_of(object).database_ref.name;
         let labels = ObjectLabels { kind: P::NAME, namespace: owner.namespace.clone().into(), name: owner.name.clone().into() };
-        self.context.metrics.set_job_failures(&labels, jobs.failures(&owner, database, wanted.unwrap_or_default()));
+        self.context.metrics.set_job_failures(&labels, self.context.jobs.failures(owner, database, wanted));
     }
 
     /// The database counts its policies, and looks for privileges that a new one lacks.
@@ -242,7 +246,7 @@ impl<P: Reporting> Kind for PolicyKind<P> {
             self.tell_database(&object.namespace().unwrap_or_default(), &settings.database_ref.name);
         }
         if settings.suspend {
-            self.settle_jobs(object, None).await;
+            self.stop_jobs(object).await;
             return self.report(object, requested, &Finding::Suspended, None);
         }
         let passed = match self.work(object, requested).await {
@@ -253,7 +257,6 @@ impl<P: Reporting> Kind for PolicyKind<P> {
             let blocked = Blocked::new(Reason::ConnectionLost, "nothing was observed");
             return self.report(object, requested, &Finding::Refused(&blocked), None);
         };
-        self.settle_jobs(object, Some(&left.actions)).await;
         self.measure(object, &passed.policy, facts);
         let settled = passed.policy.settled(facts, self.now());
         let run = passed.run.as_ref().map(|(started, finished, outcome)| Run { started: *started, finished: *finished, outcome });
@@ -261,12 +264,22 @@ impl<P: Reporting> Kind for PolicyKind<P> {
         self.report(object, requested, &finding, Some((&passed.policy, facts)))
     }
 
+    /// Jobs of tasks that the plan has no more go, and those whose reports stand in the status now. What fails here is done by a later pass.
+    async fn written(&self, object: &P::Object, report: &Report) {
+        let (Some(owner), Some(tasks)) = (Owner::of(object), &report.tasks) else { return };
+        let settled = self.context.jobs.keep_only(&owner, &P::settings_of(object).database_ref.name, tasks).await;
+        if let Err(blocked) = settled {
+            tracing::debug!(error = %blocked.message, "Jobs that are not needed any more");
+        }
+        self.count_failures(object, &owner, tasks);
+    }
+
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report {
         let previous: PolicyStatus = serde_json::from_value(previous.clone()).unwrap_or_default();
         let finding = Finding::Refused(blocked);
         let common = status::report(&previous, generation, None, &finding, self.now());
         let status = serde_json::to_value(&common).unwrap_or_default();
-        Report { state: status::state(&finding), status, applied: None, due: None, pending: 0 }
+        Report { state: status::state(&finding), status, applied: None, due: None, pending: 0, tasks: None }
     }
 
     fn forget(&self, namespace: &str, name: &str) {
@@ -285,6 +298,13 @@ fn through(database: &str, refused: Blocked) -> Blocked {
         Reason::DatabaseNotFound | Reason::DatabaseNotReady | Reason::KubernetesUnavailable => refused,
         reason => Blocked::new(Reason::DatabaseNotReady, format!("{reason} of PostgresDatabase {database}: {}", refused.message)),
     }
+}
+
+/// The tasks of a plan, without those whose reports this pass has taken: where such a task is wanted all the same, its report did not hold, and
+/// it is to begin anew.
+fn unfinished(left: &Plan, outcome: Option<&Outcome>) -> Vec<Action> {
+    let is_done = |task: &Action| outcome.is_some_and(|outcome| outcome.done_actions().any(|done| done == task));
+    left.actions.iter().filter(|action| action.is_task() && !is_done(action)).cloned().collect()
 }
 
 fn first(plans: &[Plan]) -> Result<&Plan, Blocked> {

@@ -175,6 +175,7 @@ impl kind::Kind for Kind {
             state,
             due: None,
             pending: 0,
+            tasks: None,
         }
     }
 
@@ -188,6 +189,7 @@ impl kind::Kind for Kind {
             applied: None,
             due: None,
             pending: 0,
+            tasks: None,
         }
     }
 

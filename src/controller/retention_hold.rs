@@ -91,7 +91,7 @@ impl Holds {
         };
         let due = found.ends_at.filter(|end| *end > now);
         let status = serde_json::to_value(status).unwrap_or_default();
-        Report { state: status::state(&finding), status, applied: None, due, pending: 0 }
+        Report { state: status::state(&finding), status, applied: None, due, pending: 0, tasks: None }
     }
 }
 

@@ -324,18 +324,19 @@ impl JobTasks {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a report down. Its Job is not needed any more: if the report is lost, another run finds what is there and says the same.
+    /// Takes a report down. Its Job stays until the status holds the report. One whose report nobody can read, as of another version, has said
+    /// all that it has to say: its task runs again.
     async fn take(&self, owner: &Owner, action: &Action, report: Value) -> ActionResult {
-        let read: Result<Report, _> = serde_json::from_value(report);
-        if let Err(blocked) = self.jobs.forget(owner, &self.database, action).await {
-            return ActionResult::Refused(blocked);
-        }
-        match read {
+        match serde_json::from_value(report) {
             Ok(report) => {
                 self.reports().push((action.clone(), report));
                 ActionResult::Done { tries: 1 }
             }
-            Err(error) => ActionResult::Refused(Blocked::new(Reason::JobFailed, format!("its report cannot be read: {error}"))),
+            Err(error) => {
+                let unreadable = Blocked::new(Reason::JobFailed, format!("its report cannot be read: {error}"));
+                let forgotten = self.jobs.forget(owner, &self.database, action).await;
+                ActionResult::Refused(forgotten.err().unwrap_or(unreadable))
+            }
         }
     }
 }
