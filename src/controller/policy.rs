@@ -57,8 +57,10 @@ pub(crate) trait Reporting: Policy + Send + 'static {
     ) -> impl Future<Output = Result<Self, Blocked>> + Send;
     /// What carries out its tasks.
     fn tasks(&self, context: &Context) -> Self::Tasks;
-    /// Takes note of what tasks have reported.
-    fn learn(&mut self, _tasks: &Self::Tasks) {}
+    /// Takes note of what tasks have reported, and answers whether there was anything: then it is written down before a later pass builds on it.
+    fn learn(&mut self, _tasks: &Self::Tasks) -> bool {
+        false
+    }
     /// Whether this plan begins a run that must be written down before it acts; then it is written down, and the next pass acts.
     fn begins(&mut self, _plan: &Plan, _now: Timestamp) -> Option<String> {
         None
@@ -133,11 +135,15 @@ impl<P: Reporting> PolicyKind<P> {
             let tasks = policy.tasks(&self.context);
             let done = pass::execute(&session, first(&look.plans)?, lease.budget, &tasks, self.now()).await;
             self.count(&done);
-            policy.learn(&tasks);
+            let is_news = policy.learn(&tasks);
             look = self.look(&policy, &session).await?;
             lease.put(session);
             // A changed database is another plan: approval does not extend to what is left.
             gate = self.gate(object, &policy, &look)?;
+            if is_news && gate == Gate::Go {
+                let message = format!("what the Job has reported is written down; {} follows", first(&look.plans)?.summary());
+                gate = Gate::Hold { reason: Reason::RunStarted, message, until: Some(self.now()) };
+            }
             let goes_on = gate == Gate::Go && done.first_problem().is_none() && done.done() > 0;
             outcome.results.extend(done.results);
             if !goes_on {

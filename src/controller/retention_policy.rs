@@ -159,8 +159,10 @@ impl Reporting for Managed {
         }
     }
 
-    fn learn(&mut self, tasks: &JobTasks) {
-        for (action, report) in std::mem::take(&mut *tasks.reports()) {
+    fn learn(&mut self, tasks: &JobTasks) -> bool {
+        let reports = std::mem::take(&mut *tasks.reports());
+        let is_news = !reports.is_empty();
+        for (action, report) in reports {
             let (task, export) = match (&action, report) {
                 (Action::ExportPartition(task), Report::Exported(export)) => (task, export),
                 (_, Report::RowsMoved(moved)) => {
@@ -186,6 +188,7 @@ impl Reporting for Managed {
             self.exports.insert(0, exported);
         }
         self.exports.truncate(LISTED);
+        is_news
     }
 
     fn begins(&mut self, plan: &Plan, now: Timestamp) -> Option<String> {

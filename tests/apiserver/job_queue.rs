@@ -23,7 +23,7 @@ const NOW: &str = "2026-11-21T08:00:00Z";
 /// What an operator has of Jobs, with this client.
 pub fn jobs(client: &Client, per_database: u16) -> Jobs {
     let now = NOW.parse().unwrap();
-    Jobs::new(client.clone(), Options { image: Some(image()), per_database }, Clock::from_fn(move || now))
+    Jobs::new(client.clone(), Options { image: Some(image()), per_database, ..Options::default() }, Clock::from_fn(move || now))
 }
 
 /// Who was woken.

@@ -1,23 +1,19 @@
-//! Does a Job do what its policy wants, from the declaration to the rows? The Pod is a process here; all else is real.
+//! Does a Job do its task, from the wish to the rows? The Pod is a process here; all else is real.
 
 use std::path::Path;
-use std::time::Duration;
 
 use kube::ResourceExt as _;
-use pgreeve::clock::Clock;
-use pgreeve::controller::Config;
-use pgreeve::controller::jobs::{Jobs, Options, Progress};
+use pgreeve::controller::jobs::{Jobs, Progress};
 use pgreeve::plan::Action;
 use serde_json::{Value, json};
 
 use crate::job_queue::jobs;
-use crate::jobs::{image, owner};
-use crate::support::eventually;
+use crate::jobs::owner;
 use crate::support::kubelet::Kubelet;
-use crate::world::{PATIENCE, World};
+use crate::world::World;
 
 /// The program that the image holds.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_pgreeve"))
 }
 
@@ -143,31 +139,4 @@ async fn a_job_without_its_secret_names_it() {
     let progress = stage.jobs.run(&owner, "db", &action).await;
     let Progress::Refused(blocked) = progress else { panic!("{progress:?}") };
     assert!(blocked.message.contains("Secret db does not exist in namespace"), "{} {}", job.name_any(), blocked.message);
-}
-
-#[tokio::test]
-async fn a_policy_exports_a_partition_by_a_job_and_then_drops_it() {
-    let mut stage = Stage::new(VISITS).await;
-    stage.world.as_owner("create table visits_2026 partition of visits for values from ('2026-01-01Z') to ('2027-01-01Z')").await;
-    let spec = json!({
-        "databaseRef": {"name": "db"}, "table": {"name": "visits"}, "keep": {"age": "6 months"},
-        "schedule": "* * * * *", "guards": {"approveAbovePercent": 100}, "partitions": {"action": "Drop", "grace": "0s"},
-        "export": {"destination": {"pvc": {"claimName": "exports"}}, "format": "Parquet"},
-    });
-    stage.world.create("RetentionPolicy", "visits", spec).await;
-    let options = Options { image: Some(image()), per_database: 1 };
-    let config = Config { jobs: options, clock: Clock::system(), ..stage.world.config("2026-11-21T08:00:00Z") };
-    stage.world.start_with(stage.world.client.clone(), config).await;
-    let dropped = eventually("the partition is gone", Duration::from_secs(100), async || {
-        (stage.one("select count(*) from pg_class where relname = 'visits_2025'").await == 0).then_some(())
-    });
-    tokio::select! {
-        () = stage.kubelet.serve(program(), stage.volume.path()) => {}
-        () = dropped => {}
-    }
-    let exported = async || stage.world.api("RetentionPolicy").get("visits").await.unwrap().data["status"]["exports"][0].clone();
-    let exported =
-        eventually("the status names the export", PATIENCE, async || Some(exported().await).filter(Value::is_object)).await;
-    assert_eq!((&exported["rows"], &exported["partition"]), (&json!(300), &json!("public.visits_2025")), "{exported}");
-    assert!(std::fs::read_dir(stage.volume.path()).unwrap().count() > 0, "the volume holds it");
 }

@@ -15,6 +15,7 @@ mod jobs;
 mod malformed;
 mod meaning;
 mod partition_policy;
+mod policy_jobs;
 mod postgres_database;
 #[path = "../cli/program.rs"]
 #[allow(dead_code, reason = "the tests of the command line use all of it")]

@@ -84,7 +84,7 @@ async fn stage() -> (Client, Owner, Jobs) {
     let client = Client::try_default().await.unwrap();
     let policies: Api<PartitionPolicy> = Api::namespaced(client.clone(), "demo");
     let owner = Owner::of(&policies.get("chat-history").await.unwrap()).unwrap();
-    let options = Options { image: Some(image(&client).await), per_database: 1 };
+    let options = Options { image: Some(image(&client).await), ..Options::default() };
     let jobs = Jobs::new(client.clone(), options, Clock::system());
     (client, owner, jobs)
 }

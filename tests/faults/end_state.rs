@@ -99,6 +99,13 @@ fn stripped(object: &Value, database: &str, namespace: &str) -> Value {
     if let Some(status) = status.as_object_mut() {
         status.remove("lastRun");
         status.remove("systemIdentifier");
+        for exported in status.get_mut("exports").and_then(Value::as_array_mut).into_iter().flatten() {
+            ["oid", "export", "url", "verifiedAt"].map(|field| exported.as_object_mut().unwrap().remove(field));
+        }
+        // A Pod tells of what it has done itself: where it was not the first one, the rest is not told.
+        if let Some(rows) = status.get_mut("rows").and_then(Value::as_object_mut) {
+            rows.retain(|field, _| field == "before");
+        }
         for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
             condition.as_object_mut().unwrap().remove("lastTransitionTime");
         }

@@ -11,6 +11,8 @@ mod support;
 mod end_state;
 mod enrolment;
 mod kubernetes_layer;
+mod law;
+mod node;
 mod operator;
 mod play;
 mod postgres_proxy;
@@ -55,4 +57,14 @@ async fn partitions_move_whatever_breaks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn archive_tables_are_made_whatever_breaks() {
     play::every_fault(scenario::ARCHIVE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_are_exported_before_they_leave_whatever_breaks() {
+    play::every_fault(scenario::EXPORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_archived_whatever_breaks() {
+    play::every_fault(scenario::ROWS).await;
 }

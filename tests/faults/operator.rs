@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Config as KubeConfig;
 use pgreeve::clock::Clock;
+use pgreeve::cluster::jobs::Image;
+use pgreeve::controller::jobs::Options;
 use pgreeve::controller::{Config, run};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -21,24 +23,26 @@ pub struct Operator {
     ended: oneshot::Receiver<anyhow::Result<()>>,
 }
 
-/// The moment at which all scenarios play.
+/// The moment at which all scenarios play that have no Jobs.
 pub fn now() -> Timestamp {
     "2026-11-21T08:00:00Z".parse().unwrap()
 }
 
 impl Operator {
     /// Starts it for one namespace; its client lives in its runtime, below the faults.
-    pub fn start(namespace: &str, kube: &KubeConfig, faults: &KubeFaults) -> Self {
+    pub fn start(namespace: &str, kube: &KubeConfig, faults: &KubeFaults, clock: Clock) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let (kube, faults) = (kube.clone(), faults.clone());
+        let image = Image { name: "registry.example/pgreeve:1".into(), ..Image::default() };
         let config = Config {
             namespaces: vec![namespace.to_owned()],
             resync: RESYNC,
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_millis(200),
-            clock: Clock::from_fn(now),
+            jobs: Options { image: Some(image), ..Options::default() },
+            clock,
             ..Config::default()
         };
         runtime.spawn(async move {

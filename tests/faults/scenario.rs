@@ -6,6 +6,7 @@
 use pgreeve::plan::Action;
 use serde_json::{Value, json};
 
+use crate::law::Law;
 use crate::support::postgres::Roles;
 
 /// A database and the objects that are applied to it.
@@ -23,14 +24,16 @@ pub struct Scenario {
     pub database: fn() -> Value,
     /// A merge patch of the policy's spec, applied when everything has settled.
     pub edit: Option<fn() -> Value>,
+    /// What its Jobs must never break, if it has any. Then all is played at the present moment: what a Job reports is as old as it is.
+    pub law: Option<Law>,
 }
 
 /// Every scenario.
-pub const ALL: [Scenario; 8] = [CREATE, GUARDED, REPAIR, LEFTOVER, EXTENSION, RETIRE, MOVE, ARCHIVE];
+pub const ALL: [Scenario; 10] = [CREATE, GUARDED, REPAIR, LEFTOVER, EXTENSION, RETIRE, MOVE, ARCHIVE, EXPORT, ROWS];
 
-/// Which scenario contains such an action; none contains a task.
-pub fn contained_in(action: &Action) -> Option<Scenario> {
-    Some(match action {
+/// Which scenario contains such an action.
+pub fn contained_in(action: &Action) -> Scenario {
+    match action {
         Action::CreatePartition(_) => CREATE,
         Action::CreateDefault(_) => GUARDED,
         Action::RepairPartition(_) => REPAIR,
@@ -43,9 +46,9 @@ pub fn contained_in(action: &Action) -> Option<Scenario> {
         | Action::DropTable(_) => RETIRE,
         Action::MoveToArchive(_) | Action::MoveToSchema(_) => MOVE,
         Action::CreateArchiveTable(_) | Action::ExtendArchiveTable(_) => ARCHIVE,
-        // Tasks are cut in their own tests, which begin where a Job begins.
-        Action::ExportPartition(_) | Action::ArchiveRows(_) => return None,
-    })
+        Action::ExportPartition(_) => EXPORT,
+        Action::ArchiveRows(_) => ROWS,
+    }
 }
 
 /// A gap, a short horizon, and siblings whose properties a new partition must get. Later the horizon grows.
@@ -72,6 +75,7 @@ pub const CREATE: Scenario = Scenario {
     },
     database: || json!({}),
     edit: Some(|| json!({"create": {"ahead": 2}})),
+    law: None,
 };
 
 /// A default partition that is wanted, and one that must not be scanned under a lock.
@@ -99,6 +103,7 @@ pub const GUARDED: Scenario = Scenario {
     },
     database: || json!({}),
     edit: None,
+    law: None,
 };
 
 /// Partitions that are no longer as the template says.
@@ -128,6 +133,7 @@ pub const REPAIR: Scenario = Scenario {
     },
     database: || json!({}),
     edit: None,
+    law: None,
 };
 
 /// The CHECK of a run that broke off stands on the default partition and rejects rows.
@@ -149,6 +155,7 @@ pub const LEFTOVER: Scenario = Scenario {
     },
     database: || json!({}),
     edit: None,
+    law: None,
 };
 
 /// An extension that is missing.
@@ -159,6 +166,7 @@ pub const EXTENSION: Scenario = Scenario {
     policy: |_| Value::Null,
     database: || json!({"extensions": [{"name": "pg_trgm"}, {"name": "btree_gin"}]}),
     edit: None,
+    law: None,
 };
 
 /// Old partitions leave: one whose detach was broken off, one that is detached in two transactions because another table refers to it,
@@ -199,6 +207,7 @@ pub const RETIRE: Scenario = Scenario {
     },
     database: || json!({}),
     edit: None,
+    law: None,
 };
 
 /// Old partitions move to an archive table, and to another schema.
@@ -234,6 +243,7 @@ pub const MOVE: Scenario = Scenario {
     },
     database: || json!({}),
     edit: None,
+    law: None,
 };
 
 /// Archive tables are made, and follow their sources; no row is old enough to move yet.
@@ -261,4 +271,58 @@ pub const ARCHIVE: Scenario = Scenario {
     },
     database: || json!({}),
     edit: None,
+    law: None,
+};
+
+/// An old partition is exported to a volume by a Job, read back, detached and dropped. Its schedule has no moment nearby, so that no playing
+/// meets one: the run is asked for.
+pub const EXPORT: Scenario = Scenario {
+    name: "export",
+    major: 15,
+    tables: "
+        set role OWNER;
+        create table events (id bigint not null, at timestamptz not null, body text, primary key (id, at)) partition by range (at);
+        create table events_y2021 partition of events for values from ('2021-01-01 00:00:00Z') to ('2022-01-01 00:00:00Z');
+        create table events_y2025 partition of events for values from ('2025-01-01 00:00:00Z') to ('2026-01-01 00:00:00Z');
+        insert into events select n, '2021-06-01Z', 'row ' || n from generate_series(1, 100) n;
+        insert into events select n, '2025-06-01Z', 'row ' || n from generate_series(1, 20) n;
+        reset role",
+    policy: |_| {
+        json!({"kind": "RetentionPolicy", "table": {"name": "events"}, "keep": {"count": 1}, "schedule": "0 3 1 1 *",
+            "guards": {"approveAbovePercent": 100}, "partitions": {"action": "Drop", "grace": "0s"},
+            "export": {"destination": {"pvc": {"claimName": "exports"}}, "job": {"activeDeadline": "10s"}}})
+    },
+    database: || json!({}),
+    edit: None,
+    law: Some(Law::ExportedFirst { partition: "events_y2021", rows: 100 }),
+};
+
+/// Old rows of a plain table are archived by a Job, in two batches.
+pub const ROWS: Scenario = Scenario {
+    name: "rows",
+    major: 18,
+    tables: "
+        set role OWNER;
+        create table sessions (id bigint primary key, at timestamptz not null);
+        create index on sessions (at);
+        create table sessions_archive (id bigint, at timestamptz, archived_at timestamptz not null default now());
+        create index on sessions_archive (id);
+        create index on sessions_archive (at);
+        create index on sessions_archive (archived_at);
+        insert into sessions select n, timestamptz '2020-06-01Z' + n * interval '1 minute' from generate_series(1, 150) n;
+        insert into sessions select n, now() from generate_series(151, 200) n;
+        reset role;
+        analyze",
+    policy: |_| {
+        json!({"kind": "RetentionPolicy", "table": {"name": "sessions"}, "keep": {"age": "300 days"}, "schedule": "0 3 1 1 *",
+            "guards": {"approveAbovePercent": 100},
+            "rows": {"column": "at", "batch": {"rows": 100, "pause": "0ms", "maxLoad": 100}, "job": {"activeDeadline": "10s"}}})
+    },
+    database: || json!({}),
+    edit: None,
+    law: Some(Law::Conserved {
+        query: "select count(distinct id) * (count(*) = count(distinct id))::int
+            from (select id from sessions union all select id from sessions_archive) all_of_them",
+        rows: 200,
+    }),
 };

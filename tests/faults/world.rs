@@ -5,11 +5,15 @@ use std::time::Duration;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::discovery::ApiResource;
 use kube::{Client, Config};
+use pgreeve::clock::Clock;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::end_state;
-use crate::operator::{Operator, RESYNC};
+use crate::node::{Node, Pods};
+use crate::operator::{Operator, RESYNC, now};
 use crate::scenario::Scenario;
+use crate::{end_state, law};
 use crate::support::apiserver::apiserver;
 use crate::support::kubefault::KubeFaults;
 use crate::support::pgproxy::PgProxy;
@@ -18,12 +22,18 @@ use crate::support::postgres::{Database, Roles};
 /// How long nothing may be written before all counts as quiet: several looks at each object.
 const QUIET: Duration = RESYNC.saturating_mul(3);
 
+/// How often is looked whether something has happened.
+const OFTEN: Duration = Duration::from_millis(10);
+
 /// Longest that a disturbed run may take to end as an undisturbed one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One playing of one scenario.
 pub struct World {
     scenario: Scenario,
+    /// Runs its Jobs, if it has any. Ends before its database does.
+    node: Option<Node>,
+    _watching: JoinSet<()>,
     database: Database,
     roles: Roles,
     /// Before PostgreSQL.
@@ -38,7 +48,7 @@ pub struct World {
 
 impl World {
     /// Database, namespace and objects; no operator yet.
-    pub async fn set_up(scenario: Scenario) -> Self {
+    pub async fn set_up(scenario: Scenario, pods: Pods) -> Self {
         let database = Database::create(scenario.major).await;
         let roles = database.roles().await;
         let (admin, config) = (apiserver().admin().await, apiserver().admin_config().await);
@@ -49,9 +59,15 @@ impl World {
             Value::Array(policies) => policies,
             one => vec![one],
         };
-        let world = Self { scenario, database, roles, proxy, faults: KubeFaults::default(), namespace, admin, config, policies };
+        let (node, watching) = (scenario.law.map(|_| Node::start(&admin, &namespace, pods)), JoinSet::new());
+        let faults = KubeFaults::default();
+        let mut world =
+            Self { scenario, node, _watching: watching, database, roles, proxy, faults, namespace, admin, config, policies };
         world.create_tables().await;
         world.create_objects().await;
+        if let (Some(law), Some(node)) = (scenario.law, &world.node) {
+            world._watching = law::watch(law, node, &world.proxy, &world.database).await;
+        }
         world
     }
 
@@ -94,7 +110,8 @@ impl World {
 
     /// Starts an operator.
     pub fn operator(&self) -> Operator {
-        Operator::start(&self.namespace, &self.config, &self.faults)
+        let clock = if self.scenario.law.is_some() { Clock::system() } else { Clock::from_fn(now) };
+        Operator::start(&self.namespace, &self.config, &self.faults, clock)
     }
 
     /// Changes the first policy as the scenario's user does.
@@ -110,54 +127,84 @@ impl World {
         self.proxy.count() + self.faults.count()
     }
 
-    /// Waits until every planned fault has been met.
+    /// Waits until every planned fault has been met. False where all has ended as `expected` before: this playing had no such effect.
     ///
     /// # Errors
-    /// Where that does not happen: then this playing proves nothing.
-    pub async fn all_met(&self) -> Result<(), String> {
-        self.soon("was not met", || self.proxy.all_met() && self.faults.all_met()).await
+    /// Where neither comes.
+    pub async fn all_met(&self, expected: &Value) -> Result<bool, String> {
+        self.soon(expected, "was not met", || self.proxy.all_met() && self.faults.all_met()).await
     }
 
-    /// Waits until the effect that is held back has begun.
+    /// Waits until the effect that is held back has begun. False where all has ended as `expected` before.
     ///
     /// # Errors
-    /// Where that does not happen.
-    pub async fn all_begun(&self) -> Result<(), String> {
-        self.soon("did not begin", || self.proxy.all_begun()).await
+    /// Where neither comes.
+    pub async fn all_begun(&self, expected: &Value) -> Result<bool, String> {
+        self.soon(expected, "did not begin", || self.proxy.all_begun()).await
     }
 
-    async fn soon(&self, otherwise: &str, is_so: impl Fn() -> bool) -> Result<(), String> {
-        let give_up = tokio::time::Instant::now() + PATIENCE;
-        while !is_so() {
-            if tokio::time::Instant::now() > give_up {
-                return Err(format!("the fault {otherwise}\n{}", self.log()));
+    async fn soon(&self, expected: &Value, otherwise: &str, is_so: impl Fn() -> bool) -> Result<bool, String> {
+        let give_up = Instant::now() + PATIENCE;
+        while Instant::now() < give_up {
+            self.quiet(|| is_so() || Instant::now() > give_up).await;
+            if is_so() {
+                return Ok(true);
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            if self.state().await == *expected && !is_so() {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Err(format!("the fault {otherwise}\n{}", self.log()))
     }
 
-    /// Waits until all is as in `expected` (or, without it, until every object is Ready) and nothing is written any more.
+    /// Waits until nothing has been written for long enough, or until `or` is so. Answers what was written.
+    async fn quiet(&self, or: impl Fn() -> bool) -> usize {
+        let (mut written, mut since) = (self.written(), Instant::now());
+        while since.elapsed() < QUIET && !or() {
+            tokio::time::sleep(OFTEN).await;
+            let now = self.written();
+            if now != written {
+                (written, since) = (now, Instant::now());
+            }
+        }
+        written
+    }
+
+    async fn state(&self) -> Value {
+        end_state::of(&self.database, &self.namespace, &self.objects().await).await
+    }
+
+    /// Waits until all is as in `expected` (or, without it, until every object is Ready and every Job done) and nothing is written any more.
     ///
     /// # Errors
     /// What differs, and what was written.
     pub async fn settle(&self, expected: Option<&Value>) -> Result<Value, String> {
-        let give_up = tokio::time::Instant::now() + PATIENCE;
+        let give_up = Instant::now() + PATIENCE;
         loop {
-            let written = self.written();
-            tokio::time::sleep(QUIET).await;
-            let quiet = self.written() == written;
-            let state = end_state::of(&self.database, &self.namespace, &self.objects().await).await;
+            let written = self.quiet(|| Instant::now() > give_up).await;
+            let state = self.state().await;
             let reached = expected.map_or_else(|| end_state::is_ready(&state), |expected| *expected == state);
-            if quiet && reached && self.written() == written {
+            let is_over = self.node.as_ref().is_none_or(Node::has_done_all);
+            if reached && is_over && self.written() == written && Instant::now() < give_up {
                 return Ok(state);
             }
-            if tokio::time::Instant::now() > give_up {
+            if Instant::now() > give_up {
                 let difference =
                     expected.map_or_else(|| format!("{state:#}"), |expected| end_state::difference(expected, &state));
-                return Err(format!("after {PATIENCE:?}, quiet: {quiet}\n{difference}\n{}", self.log()));
+                return Err(format!("after {PATIENCE:?}, Jobs done: {is_over}\n{difference}\n{}", self.log()));
             }
         }
+    }
+
+    /// Whether the laws held: that of the scenario's Jobs, and that of its password.
+    ///
+    /// # Errors
+    /// What broke them.
+    pub fn laws_held(&self) -> Result<(), String> {
+        if let (Some(law), Some(node)) = (self.scenario.law, &self.node) {
+            law::holds_in_the_end(law, node).map_err(|broken| format!("{broken}\n{}", self.log()))?;
+        }
+        self.secret_was_kept()
     }
 
     /// Where the operator's role logs in, past the proxy.
@@ -180,7 +227,7 @@ impl World {
     ///
     /// # Errors
     /// The write that holds it.
-    pub fn secret_was_kept(&self) -> Result<(), String> {
+    fn secret_was_kept(&self) -> Result<(), String> {
         let password = Database::password(&self.roles.operator);
         let told = self.faults.writes().into_iter().map(|write| write.body);
         let told = told.chain(self.proxy.effects().into_iter().map(|effect| effect.sql)).find(|text| text.contains(&password));

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -12,11 +13,16 @@ use kube::{Client, ResourceExt as _};
 use pgreeve::cluster::jobs::manifest::EXIT_FOR_GOOD;
 use serde_json::{Value, json};
 
+use super::eventually;
+
 /// The node, and the Job controller, of one namespace.
+#[derive(Clone)]
 pub struct Kubelet {
     pub jobs: Api<Job>,
     pub pods: Api<Pod>,
     secrets: Api<Secret>,
+    /// When Jobs end, as their conditions say.
+    ended: Timestamp,
 }
 
 impl Kubelet {
@@ -26,7 +32,20 @@ impl Kubelet {
             jobs: Api::namespaced(client.clone(), namespace),
             pods: Api::namespaced(client.clone(), namespace),
             secrets: Api::namespaced(client.clone(), namespace),
+            ended: "2026-11-21T09:00:00Z".parse().unwrap(),
         }
+    }
+
+    /// The same, but Jobs end at this moment: one that failed long ago is tried again at once.
+    pub fn ending_at(self, ended: Timestamp) -> Self {
+        Self { ended, ..self }
+    }
+
+    /// The only Job there is, as soon as there is one.
+    pub async fn first_job(&self) -> Job {
+        let found = async || self.jobs.list(&Default::default()).await.unwrap().items.pop();
+        eventually("a Job is made", Duration::from_secs(30), found).await;
+        self.job().await
     }
 
     /// The only Job there is.
@@ -58,38 +77,61 @@ impl Kubelet {
 
     /// The Job's Pod succeeds with this termination message, and so does the Job.
     pub async fn succeed(&self, job: &Job, report: &str) {
-        let name = format!("{}-pod", job.name_any());
-        self.pod(job, &name, ended("Succeeded", 0, report)).await;
-        self.finish(
-            job,
-            json!({"succeeded": 1, "completionTime": "2026-11-21T09:00:00Z"}),
-            ["SuccessCriteriaMet", "Complete"],
-            "",
-        )
-        .await;
+        self.pod(job, &last_pod(job), ended("Succeeded", 0, report)).await;
+        let status = json!({"succeeded": 1, "completionTime": self.ended});
+        self.finish(job, status, ["SuccessCriteriaMet", "Complete"], "").await;
     }
 
     /// The Job's Pod fails with this termination message, and so does the Job, for this reason, at this moment.
     pub async fn fail(&self, job: &Job, message: &str, reason: &str) {
-        let name = format!("{}-{}", job.name_any(), job.uid().unwrap());
-        self.pod(job, &name[..63], ended("Failed", 1, message)).await;
+        self.pod(job, &last_pod(job), ended("Failed", 1, message)).await;
         self.finish(job, json!({"failed": 1}), ["FailureTarget", "Failed"], reason).await;
     }
 
+    /// A Job that was deleted meanwhile, or made anew, needs no end.
     async fn finish(&self, job: &Job, mut status: Value, conditions: [&str; 2], reason: &str) {
-        status["startTime"] = json!("2026-11-21T08:00:00Z");
+        status["startTime"] = json!(self.ended - SignedDuration::from_hours(1));
         status["conditions"] = conditions
             .map(|type_| {
                 json!({"type": type_, "status": "True", "reason": reason, "message": "in Kubernetes' words",
-                    "lastTransitionTime": "2026-11-21T09:00:00Z", "lastProbeTime": "2026-11-21T09:00:00Z"})
+                    "lastTransitionTime": self.ended, "lastProbeTime": self.ended})
             })
             .into();
-        self.jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.unwrap();
+        let patch = Patch::Merge(json!({"metadata": {"uid": job.uid()}, "status": status}));
+        match self.jobs.patch_status(&job.name_any(), &PatchParams::default(), &patch).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => panic!("{}: {error}", job.name_any()),
+        }
     }
 
     /// Runs the container of this Job to its end and writes what became of it: `program`, with the Secrets and the task that the Job names, and
-    /// with this directory in place of every volume. A Pod that fails is followed by another as often as the Job says. Returns the exit code.
+    /// with this directory in place of every volume. A Pod that fails is followed by another as often as the Job says, within the time that
+    /// it says. Returns the exit code, that of SIGKILL where the time was over.
     pub async fn run(&self, job: &Job, program: &Path, volume: &Path) -> i32 {
+        let deadline = u64::try_from(job.spec.as_ref().unwrap().active_deadline_seconds.unwrap()).unwrap();
+        match tokio::time::timeout(Duration::from_secs(deadline), self.run_pods(job, program, volume)).await {
+            Ok(code) => code,
+            Err(_) => {
+                self.fail(job, "", "DeadlineExceeded").await;
+                137
+            }
+        }
+    }
+
+    /// The same, but at first two Pods do the work side by side, as Kubernetes may let it happen.
+    pub async fn run_twice(&self, job: &Job, program: &Path, volume: &Path) -> i32 {
+        let (one, other) = tokio::join!(self.run_pod(job, program, volume), self.run_pod(job, program, volume));
+        match [one, other].into_iter().find(|(code, _)| *code == 0) {
+            Some((code, message)) => {
+                self.succeed(job, &message).await;
+                code
+            }
+            None => self.run(job, program, volume).await,
+        }
+    }
+
+    async fn run_pods(&self, job: &Job, program: &Path, volume: &Path) -> i32 {
         let pods = 1 + job.spec.as_ref().unwrap().backoff_limit.unwrap();
         for number in 1..=pods {
             let (code, message) = self.run_pod(job, program, volume).await;
@@ -185,6 +227,13 @@ impl Container {
         let message = report.unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into_owned());
         (output.status.code().unwrap_or(137), message)
     }
+}
+
+/// The name of the Pod that ends this very Job.
+fn last_pod(job: &Job) -> String {
+    let mut name = format!("{}-{}", job.name_any(), job.uid().unwrap());
+    name.truncate(63);
+    name
 }
 
 fn ended(phase: &str, exit_code: i32, message: &str) -> Value {

@@ -72,7 +72,11 @@ struct State {
     unmet: usize,
     startup: Option<(StartupFault, usize)>,
     connections: usize,
+    witness: Option<Witness>,
 }
+
+/// Is shown the text of every effect before the server is.
+type Witness = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl PgProxy {
     /// Stands before the server with this socket, which must let everybody in: the proxy passes every message on as it is.
@@ -110,6 +114,11 @@ impl PgProxy {
     /// How many connections were made so far.
     pub fn connections(&self) -> usize {
         lock(&self.state).connections
+    }
+
+    /// From now on this sees every effect before the server does.
+    pub fn show(&self, witness: impl Fn(&str) + Send + Sync + 'static) {
+        lock(&self.state).witness = Some(Arc::new(witness));
     }
 
     /// Whether every effect for which a fault is planned has begun.

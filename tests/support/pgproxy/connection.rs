@@ -221,6 +221,10 @@ impl Session {
         if !counts {
             return None;
         }
+        let witness = lock(&self.state).witness.clone();
+        if let Some(witness) = witness {
+            witness(&sql);
+        }
         lock(&self.state).next_effect(self.number, sql)
     }
 }
