@@ -60,7 +60,7 @@ reasons! {
     OutsideWindow: Fine, "A plan waits for the next window.", "Wait for status.nextRun, or widen spec.window.";
     Suspended: Fine, "spec.suspend is true: nothing is planned or changed.", "Set spec.suspend to false.";
     JobRunning: Fine, "A Job does the work; the message says since when, or what its Pod waits for.", "Wait for it. `kubectl logs job/NAME` shows how it is coming along; a deleted Job is made anew.";
-    RunStarted: Fine, "A run of the schedule has begun; what it is for is written down before it acts.", "Nothing to do.";
+    RunStarted: Fine, "A run of the schedule has begun; what it is for, and what its Jobs report, is written down before it acts on it.", "Nothing to do.";
     Applied: Fine, "A plan has been carried out.", "Nothing to do.";
     Deferred: Waiting, "A lock was not free within its budget, so the change was put off to spare the application.", "It is tried again by itself; the message names the sessions in the way. End the long transaction if it should not be there.";
     Stale: Waiting, "The catalog changed between plan and apply, so nothing more was touched.", "Nothing to do: the next pass plans anew.";

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use crate::job_work::program;
 use crate::jobs::image;
+use crate::support::apiserver::apiserver;
 use crate::support::eventually;
+use crate::support::kubefault::{KubeFaults, WriteFault};
 use crate::support::kubelet::{Kubelet, container};
 use crate::world::{PATIENCE, World};
 
@@ -25,6 +27,8 @@ struct Stage {
     world: World,
     kubelet: Kubelet,
     volume: tempfile::TempDir,
+    /// Before the operator's requests.
+    faults: KubeFaults,
 }
 
 impl Stage {
@@ -40,12 +44,19 @@ impl Stage {
         let hours = Duration::from_secs(10_000);
         let options = Options { image: Some(image()), look: hours, ..Options::default() };
         // The present moment, as that of a Job's report is.
-        let config = Config { jobs: options, clock: Clock::system(), resync: hours, ..world.config("2026-11-21T08:00:00Z") };
-        world.start_with(world.client.clone(), config).await;
+        let config = Config {
+            jobs: options,
+            clock: Clock::system(),
+            resync: hours,
+            backoff_min: Duration::from_millis(50),
+            ..world.config("2026-11-21T08:00:00Z")
+        };
+        let faults = KubeFaults::default();
+        world.start_with(faults.client(&apiserver().admin_config().await), config).await;
         world.wait("RetentionPolicy", "visits", "Ready", "True", "UpToDate").await;
         world.patch("RetentionPolicy", "visits", json!({"metadata": {"annotations": {"pgreeve.dev/requestedAt": "now"}}})).await;
         let kubelet = Kubelet::of(&world.client, &world.namespace);
-        Self { world, kubelet, volume: tempfile::tempdir().unwrap() }
+        Self { world, kubelet, volume: tempfile::tempdir().unwrap(), faults }
     }
 
     async fn exists(&self, partition: &str) -> bool {
@@ -71,12 +82,8 @@ async fn the_end_of_a_job_wakes_its_policy_at_once_and_the_partition_goes() {
     assert_eq!(stage.kubelet.run(&job, program(), stage.volume.path()).await, 0);
     let ended = Instant::now();
     eventually("the partition is gone", PATIENCE, async || (!stage.exists("visits_2024").await).then_some(())).await;
-    let status = eventually("the status names the export", PATIENCE, async || {
-        Some(stage.status().await).filter(|status| status["exports"][0].is_object())
-    })
-    .await;
     assert!(ended.elapsed() < Duration::from_secs(10), "it took {:?}", ended.elapsed());
-    let exported = &status["exports"][0];
+    let exported = &stage.status().await["exports"][0];
     assert_eq!((&exported["rows"], &exported["partition"]), (&json!(300), &json!("public.visits_2024")), "{exported}");
     assert!(std::fs::read_dir(stage.volume.path()).unwrap().count() > 0, "the volume holds it");
     stage.no_job_is_left().await;
@@ -100,14 +107,17 @@ async fn a_suspended_policy_stops_its_job_and_begins_it_anew_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_job_whose_report_could_not_be_written_down_is_asked_again_and_none_is_run() {
-    let mut stage = Stage::new().await;
+async fn a_report_that_could_not_be_written_down_is_read_again_and_no_second_job_is_made() {
+    let stage = Stage::new().await;
     let job = stage.kubelet.first_job().await;
-    // The operator that would hear of the end is gone.
-    stage.world.stop().await;
+    let before = stage.faults.count();
+    // Among them the status with the report.
+    (1..=6).for_each(|number| stage.faults.plan(before + number, WriteFault::Refused(500, None)));
     assert_eq!(stage.kubelet.run(&job, program(), stage.volume.path()).await, 0);
-    assert_eq!(stage.kubelet.job().await.uid(), job.uid());
-    stage.world.start().await;
+    eventually("the partition is gone", PATIENCE, async || (!stage.exists("visits_2024").await).then_some(())).await;
+    assert_eq!(stage.status().await["exports"][0]["partition"], json!("public.visits_2024"), "it went after it was written down");
     stage.no_job_is_left().await;
-    assert!(stage.status().await["exports"][0].is_object());
+    assert!(stage.faults.all_met());
+    let made = stage.faults.writes().into_iter().filter(|write| write.what.starts_with("POST") && write.what.ends_with("/jobs"));
+    assert_eq!(made.count(), 1);
 }

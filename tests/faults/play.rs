@@ -88,7 +88,9 @@ pub async fn every_fault(scenario: Scenario) {
     let count = plays.len();
     let one = |play: Play| {
         let undisturbed = Arc::clone(&undisturbed);
-        tokio::spawn(async move { disturbed_in_time(scenario, &undisturbed, &play).await.map_err(|error| format!("{play:?}: {error}")) })
+        tokio::spawn(async move {
+            disturbed_in_time(scenario, &undisturbed, &play).await.map_err(|error| format!("{play:?}: {error}"))
+        })
     };
     let mut results = futures::stream::iter(plays).map(one).buffer_unordered(AT_A_TIME);
     let mut failures = Vec::new();

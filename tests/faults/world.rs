@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use crate::node::{Node, Pods};
 use crate::operator::{Operator, RESYNC, now};
 use crate::scenario::Scenario;
-use crate::{end_state, law};
 use crate::support::apiserver::apiserver;
 use crate::support::kubefault::KubeFaults;
 use crate::support::pgproxy::PgProxy;
 use crate::support::postgres::{Database, Roles};
+use crate::{end_state, law};
 
 /// How long nothing may be written before all counts as quiet: several looks at each object.
 const QUIET: Duration = RESYNC.saturating_mul(3);
