@@ -114,20 +114,20 @@ pub async fn ensure(client: &Client, wanted: &Job, busy: Option<&str>, now: Time
 }
 
 /// Removes a Job and its Pods, once its report is recorded or nobody wants it any more. One that is gone is fine, and one of somebody else
-/// stays.
+/// stays. Returns whether none of ours is left.
 ///
 /// # Errors
 /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
-pub async fn forget(client: &Client, owner: &Owner, name: &str) -> Result<(), Blocked> {
+pub async fn forget(client: &Client, owner: &Owner, name: &str) -> Result<bool, Blocked> {
     let unavailable = |error| unavailable(&format!("Job {name}"), &error);
     let jobs: Api<Job> = Api::namespaced(client.clone(), &owner.namespace);
     match jobs.get_opt(name).await.map_err(unavailable)? {
         Some(found) if is_ours(Some(&owner.uid), &found).is_ok() => delete(&jobs, &found).await,
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }
 
-/// The same, but a Job whose Pod is at work stays: what is under way ends sooner than what would begin anew. Returns whether it went.
+/// The same, but a Job whose Pod is at work stays: what is under way ends sooner than what would begin anew.
 ///
 /// # Errors
 /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
@@ -139,10 +139,7 @@ pub async fn forget_idle(client: &Client, owner: &Owner, name: &str) -> Result<b
     if ready > 0 && finished(&found).is_none() {
         return Ok(false);
     }
-    if is_ours(Some(&owner.uid), &found).is_ok() {
-        delete(&jobs, &found).await?;
-    }
-    Ok(true)
+    if is_ours(Some(&owner.uid), &found).is_ok() { delete(&jobs, &found).await } else { Ok(true) }
 }
 
 /// Names of the Jobs that are at work on a PostgresDatabase, whoever wants them.
@@ -198,16 +195,17 @@ async fn renew(jobs: &Api<Job>, wanted: &Job, found: &Job) -> Result<State, Bloc
     create(jobs, &wanted, "is tried again").await
 }
 
-/// Deletes this very Job, not a namesake that was made meanwhile. Its Pods follow.
-async fn delete(jobs: &Api<Job>, found: &Job) -> Result<(), Blocked> {
+/// Deletes this very Job, not a namesake that was made meanwhile. Its Pods follow. Returns whether none is left.
+async fn delete(jobs: &Api<Job>, found: &Job) -> Result<bool, Blocked> {
     let parameters = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Background),
         preconditions: Some(Preconditions { uid: found.uid(), resource_version: None }),
         ..DeleteParams::default()
     };
     match jobs.delete(&found.name_any(), &parameters).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
         Err(error) => Err(unavailable(&format!("Job {}", found.name_any()), &error)),
     }
 }

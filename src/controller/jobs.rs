@@ -158,7 +158,7 @@ impl Jobs {
     /// # Errors
     /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
     pub async fn forget(&self, owner: &Owner, database: &str, action: &Action) -> Result<(), Blocked> {
-        jobs::forget(&self.client, owner, &jobs::name(owner, database, action)).await
+        jobs::forget(&self.client, owner, &jobs::name(owner, database, action)).await.map(drop)
     }
 
     /// Removes the owner's Jobs of other tasks than these, unless their Pods are at work: one that cannot start is not in the way of a
@@ -187,8 +187,9 @@ impl Jobs {
     /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
     pub async fn stop(&self, owner: &Owner) -> Result<(), Blocked> {
         for name in self.known(owner) {
-            jobs::forget(&self.client, owner, &name).await?;
-            self.unlearn(&owner.uid, &name);
+            if jobs::forget(&self.client, owner, &name).await? {
+                self.unlearn(&owner.uid, &name);
+            }
         }
         Ok(())
     }

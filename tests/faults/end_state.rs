@@ -100,7 +100,10 @@ fn stripped(object: &Value, database: &str, namespace: &str) -> Value {
         status.remove("lastRun");
         status.remove("systemIdentifier");
         for exported in status.get_mut("exports").and_then(Value::as_array_mut).into_iter().flatten() {
-            ["oid", "export", "url", "verifiedAt"].map(|field| exported.as_object_mut().unwrap().remove(field));
+            exported
+                .as_object_mut()
+                .unwrap()
+                .retain(|field, _| !["oid", "export", "url", "verifiedAt"].contains(&field.as_str()));
         }
         // A Pod tells of what it has done itself: where it was not the first one, the rest is not told.
         if let Some(rows) = status.get_mut("rows").and_then(Value::as_object_mut) {

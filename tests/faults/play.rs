@@ -92,7 +92,8 @@ pub async fn every_fault(scenario: Scenario) {
             disturbed_in_time(scenario, &undisturbed, &play).await.map_err(|error| format!("{play:?}: {error}"))
         })
     };
-    let mut results = futures::stream::iter(plays).map(one).buffer_unordered(AT_A_TIME);
+    let at = std::env::var("N").map_or(AT_A_TIME, |n| n.parse().unwrap());
+    let mut results = futures::stream::iter(plays).map(one).buffer_unordered(at);
     let mut failures = Vec::new();
     while failures.len() < ENOUGH
         && let Some(result) = results.next().await

@@ -26,7 +26,7 @@ const QUIET: Duration = RESYNC.saturating_mul(3);
 const OFTEN: Duration = Duration::from_millis(10);
 
 /// Longest that a disturbed run may take to end as an undisturbed one.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// One playing of one scenario.
 pub struct World {
