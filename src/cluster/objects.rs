@@ -1,7 +1,7 @@
 //! How is an object read, and its status written?
 
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::{GroupVersionKind, TypeMeta};
+use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -106,10 +106,14 @@ fn typed<K: DeserializeOwned>(raw: &DynamicObject) -> Result<K, String> {
     }
 }
 
-/// Applies a status, if it differs from the one that the object has. Returns whether it was written.
+/// Tries to write a status while other parts of the object change.
+const STATUS_TRIES: usize = 4;
+
+/// Applies a status, if it differs from the one that the object has. Returns whether it was written. A status that somebody else has written
+/// since `raw` was read is not overwritten: what was noted there, such as the proof of an export, is not known to this one.
 ///
 /// # Errors
-/// What the API server or the connection said.
+/// What the API server or the connection said; a conflict where there is another status now.
 pub async fn apply_status<K>(client: &Client, raw: &DynamicObject, manager: &str, status: &Value) -> kube::Result<bool>
 where
     K: Resource<DynamicType = ()>,
@@ -123,16 +127,29 @@ where
     );
     let namespace = raw.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
-    let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
-    let patch = json!({
-        "apiVersion": types.api_version,
-        "kind": types.kind,
-        // The UID makes sure that a status never lands on a namesake that was created meanwhile.
-        "metadata": { "name": raw.name_any(), "uid": raw.metadata.uid },
-        "status": status,
-    });
-    api.patch_status(&raw.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await?;
-    Ok(true)
+    let mut version = raw.metadata.resource_version.clone();
+    for attempt in 1.. {
+        let patch = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            // The UID makes sure that a status never lands on a namesake that was created meanwhile.
+            "metadata": { "name": raw.name_any(), "uid": raw.metadata.uid, "resourceVersion": version },
+            "status": status,
+        });
+        let conflict = match api.patch_status(&raw.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await
+        {
+            Err(kube::Error::Api(error)) if error.is_conflict() && attempt < STATUS_TRIES => error,
+            answer => return answer.map(|_| true),
+        };
+        // A new spec or annotation is no reason to lose what a pass has done.
+        match api.get_opt(&raw.name_any()).await? {
+            Some(now) if now.metadata.uid == raw.metadata.uid && now.data.get("status") == raw.data.get("status") => {
+                version = now.metadata.resource_version;
+            }
+            _ => return Err(kube::Error::Api(conflict)),
+        }
+    }
+    Ok(false)
 }
 
 /// Equal, a missing field counting as null.

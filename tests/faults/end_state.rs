@@ -1,8 +1,7 @@
 //! What counts as the same end? The whole catalog of the user's schemas, and every object's spec and status, without times.
 
 use serde_json::{Map, Value, json};
-
-use crate::support::postgres::Database;
+use tokio_postgres::Client;
 
 /// Each query gives lines of text; `OURS` stands for the tables that are the user's. OIDs, sizes and statistics are left out: they
 /// differ between two equal databases.
@@ -55,22 +54,21 @@ const CATALOG: [(&str, &str); 9] = [
 
 const OURS: &str = "c.relnamespace in (select oid from pg_namespace where nspname !~ '^(pg_|information_schema)')";
 
-/// The end state of a database and these objects.
-pub async fn of(database: &Database, namespace: &str, objects: &[Value]) -> Value {
-    let client = database.superuser().await;
+/// The end state of a database, by a session of its superuser, and these objects.
+pub async fn of(client: &Client, database: &str, namespace: &str, objects: &[Value]) -> Value {
     let mut state = Map::new();
     for (name, query) in CATALOG {
         let query = query.replace("OURS", OURS);
         let sql = format!("select line from ({query}) q (line) order by 1");
         // What leaves while this looks makes a query fail: then the state is not the last one.
         let lines: Vec<String> = match client.query(&sql, &[]).await {
-            Ok(rows) => rows.iter().map(|row| generic(row.get(0), &database.name, namespace)).collect(),
+            Ok(rows) => rows.iter().map(|row| generic(row.get(0), database, namespace)).collect(),
             Err(error) => vec![format!("{error:?}")],
         };
         state.insert(name.into(), json!(lines));
     }
-    state.insert("rows".into(), json!(rows(&client).await));
-    state.insert("objects".into(), objects.iter().map(|object| stripped(object, &database.name, namespace)).collect());
+    state.insert("rows".into(), json!(rows(client).await));
+    state.insert("objects".into(), objects.iter().map(|object| stripped(object, database, namespace)).collect());
     Value::Object(state)
 }
 
@@ -80,7 +78,7 @@ fn generic(line: &str, database: &str, namespace: &str) -> String {
 }
 
 /// Where every row lies.
-async fn rows(client: &tokio_postgres::Client) -> Vec<String> {
+async fn rows(client: &Client) -> Vec<String> {
     let sql = format!("select c.oid::regclass::text from pg_class c where relkind = 'r' and {OURS} order by 1");
     let mut counts = Vec::new();
     for table in client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
 use tokio::task::JoinSet;
@@ -81,7 +82,7 @@ impl Node {
 pub struct Breaches(Arc<Mutex<Seen>>);
 
 async fn serve(kubelet: Kubelet, seen: Arc<Mutex<Seen>>, volume: PathBuf, pods: Pods) {
-    let events = watcher(kubelet.jobs.clone(), watcher::Config::default());
+    let events = watcher(kubelet.jobs.clone(), watcher::Config::default()).default_backoff();
     tokio::pin!(events);
     let mut containers = JoinSet::new();
     loop {

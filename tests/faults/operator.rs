@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::support::kubefault::KubeFaults;
 
 /// How often a settled object is looked at again.
-pub const RESYNC: Duration = Duration::from_millis(300);
+pub const RESYNC: Duration = Duration::from_millis(500);
 
 /// A running operator.
 pub struct Operator {

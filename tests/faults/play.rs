@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::end_state;
 use crate::node::Pods;
@@ -14,8 +15,11 @@ use crate::support::kubefault::{ReadFault, WatchFault, WriteFault};
 use crate::support::pgproxy::{Fault, StartupFault};
 use crate::world::World;
 
-/// How many playings at a time: most of each is waiting.
-const AT_A_TIME: usize = 20;
+/// How many playings at a time, of all scenarios together: each is half work and half waiting, and one that waits for the processor only looks at
+/// its objects again and again.
+const AT_A_TIME: usize = 16;
+
+static PLAYING: Semaphore = Semaphore::const_new(AT_A_TIME);
 
 /// Playings of one fault, until one has the effect that it is planned for.
 const TRIES: usize = 4;
@@ -92,8 +96,7 @@ pub async fn every_fault(scenario: Scenario) {
             disturbed_in_time(scenario, &undisturbed, &play).await.map_err(|error| format!("{play:?}: {error}"))
         })
     };
-    let at = std::env::var("N").map_or(AT_A_TIME, |n| n.parse().unwrap());
-    let mut results = futures::stream::iter(plays).map(one).buffer_unordered(at);
+    let mut results = futures::stream::iter(plays).map(one).buffer_unordered(AT_A_TIME);
     let mut failures = Vec::new();
     while failures.len() < ENOUGH
         && let Some(result) = results.next().await
@@ -146,6 +149,7 @@ async fn undisturbed_run(scenario: Scenario) -> Undisturbed {
 /// another one is tried.
 async fn disturbed_in_time(scenario: Scenario, undisturbed: &Undisturbed, play: &Play) -> Result<(), String> {
     for _ in 0..TRIES {
+        let _turn = PLAYING.acquire().await.unwrap();
         let world = World::set_up(scenario, play.pods).await;
         let met = disturbed(&world, undisturbed, play).await;
         gone(world).await;

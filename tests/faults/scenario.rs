@@ -290,7 +290,7 @@ pub const EXPORT: Scenario = Scenario {
     policy: |_| {
         json!({"kind": "RetentionPolicy", "table": {"name": "events"}, "keep": {"count": 1}, "schedule": "0 3 1 1 *",
             "guards": {"approveAbovePercent": 100}, "partitions": {"action": "Drop", "grace": "0s"},
-            "export": {"destination": {"pvc": {"claimName": "exports"}}, "job": {"activeDeadline": "10s"}}})
+            "export": {"destination": {"pvc": {"claimName": "exports"}}, "job": {"activeDeadline": "20s"}}})
     },
     database: || json!({}),
     edit: None,
@@ -316,7 +316,7 @@ pub const ROWS: Scenario = Scenario {
     policy: |_| {
         json!({"kind": "RetentionPolicy", "table": {"name": "sessions"}, "keep": {"age": "300 days"}, "schedule": "0 3 1 1 *",
             "guards": {"approveAbovePercent": 100},
-            "rows": {"column": "at", "batch": {"rows": 100, "pause": "0ms", "maxLoad": 100}, "job": {"activeDeadline": "10s"}}})
+            "rows": {"column": "at", "batch": {"rows": 100, "pause": "0ms", "maxLoad": 100}, "job": {"activeDeadline": "20s"}}})
     },
     database: || json!({}),
     edit: None,

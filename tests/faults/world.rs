@@ -35,6 +35,8 @@ pub struct World {
     node: Option<Node>,
     _watching: JoinSet<()>,
     database: Database,
+    /// One session for all that is asked of the database: each new one would fill its caches anew.
+    superuser: tokio_postgres::Client,
     roles: Roles,
     /// Before PostgreSQL.
     pub proxy: PgProxy,
@@ -51,6 +53,7 @@ impl World {
     pub async fn set_up(scenario: Scenario, pods: Pods) -> Self {
         let database = Database::create(scenario.major).await;
         let roles = database.roles().await;
+        let superuser = database.superuser().await;
         let (admin, config) = (apiserver().admin().await, apiserver().admin_config().await);
         let namespace = apiserver().namespace(&admin).await;
         let proxy = PgProxy::start(database.server().socket_file()).await;
@@ -61,8 +64,20 @@ impl World {
         };
         let (node, watching) = (scenario.law.map(|_| Node::start(&admin, &namespace, pods)), JoinSet::new());
         let faults = KubeFaults::default();
-        let mut world =
-            Self { scenario, node, _watching: watching, database, roles, proxy, faults, namespace, admin, config, policies };
+        let mut world = Self {
+            scenario,
+            node,
+            _watching: watching,
+            database,
+            superuser,
+            roles,
+            proxy,
+            faults,
+            namespace,
+            admin,
+            config,
+            policies,
+        };
         world.create_tables().await;
         world.create_objects().await;
         if let (Some(law), Some(node)) = (scenario.law, &world.node) {
@@ -74,7 +89,7 @@ impl World {
     async fn create_tables(&self) {
         let sql = self.scenario.tables.replace("DATABASE", &self.database.name).replace("NAMESPACE", &self.namespace);
         let sql = sql.replace("OWNER", &self.roles.owner).replace("OPERATOR", &self.roles.operator);
-        self.database.superuser().await.batch_execute(&sql).await.unwrap();
+        self.superuser.batch_execute(&sql).await.unwrap();
     }
 
     async fn create_objects(&self) {
@@ -171,7 +186,7 @@ impl World {
     }
 
     async fn state(&self) -> Value {
-        end_state::of(&self.database, &self.namespace, &self.objects().await).await
+        end_state::of(&self.superuser, &self.database.name, &self.namespace, &self.objects().await).await
     }
 
     /// Waits until all is as in `expected` (or, without it, until every object is Ready and every Job done) and nothing is written any more.

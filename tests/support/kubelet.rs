@@ -110,13 +110,17 @@ impl Kubelet {
     /// it says. Returns the exit code, that of SIGKILL where the time was over.
     pub async fn run(&self, job: &Job, program: &Path, volume: &Path) -> i32 {
         let deadline = u64::try_from(job.spec.as_ref().unwrap().active_deadline_seconds.unwrap()).unwrap();
-        match tokio::time::timeout(Duration::from_secs(deadline), self.run_pods(job, program, volume)).await {
-            Ok(code) => code,
-            Err(_) => {
-                self.fail(job, "", "DeadlineExceeded").await;
-                137
-            }
+        let Ok((code, message)) = tokio::time::timeout(Duration::from_secs(deadline), self.run_pods(job, program, volume)).await
+        else {
+            self.fail(job, "", "DeadlineExceeded").await;
+            return 137;
+        };
+        match code {
+            0 => self.succeed(job, &message).await,
+            EXIT_FOR_GOOD => self.fail(job, &message, "PodFailurePolicy").await,
+            _ => self.fail(job, &message, "BackoffLimitExceeded").await,
         }
+        code
     }
 
     /// The same, but at first two Pods do the work side by side, as Kubernetes may let it happen.
@@ -131,22 +135,17 @@ impl Kubelet {
         }
     }
 
-    async fn run_pods(&self, job: &Job, program: &Path, volume: &Path) -> i32 {
-        let pods = 1 + job.spec.as_ref().unwrap().backoff_limit.unwrap();
-        for number in 1..=pods {
-            let (code, message) = self.run_pod(job, program, volume).await;
-            let last = number == pods || code == EXIT_FOR_GOOD;
-            match code {
-                0 => self.succeed(job, &message).await,
-                EXIT_FOR_GOOD => self.fail(job, &message, "PodFailurePolicy").await,
-                _ if last => self.fail(job, &message, "BackoffLimitExceeded").await,
-                _ => {}
+    /// What the last Pod came to.
+    async fn run_pods(&self, job: &Job, program: &Path, volume: &Path) -> (i32, String) {
+        let retries = job.spec.as_ref().unwrap().backoff_limit.unwrap();
+        let mut last = self.run_pod(job, program, volume).await;
+        for _ in 0..retries {
+            if [0, EXIT_FOR_GOOD].contains(&last.0) {
+                break;
             }
-            if code == 0 || last {
-                return code;
-            }
+            last = self.run_pod(job, program, volume).await;
         }
-        unreachable!("the last Pod is the end")
+        last
     }
 
     /// Exit code and termination message of one Pod's container.
