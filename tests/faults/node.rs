@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
+use pgreeve::clock::Clock;
 use tokio::task::JoinSet;
 
 use crate::support::kubelet::Kubelet;
@@ -47,7 +48,7 @@ impl Node {
         let volume = tempfile::tempdir().unwrap();
         let seen = Arc::<Mutex<Seen>>::default();
         // What fails for good is tried again a minute later, which has long been.
-        let kubelet = Kubelet::of(client, namespace).ending_at(Timestamp::now() - SignedDuration::from_hours(2));
+        let kubelet = Kubelet::of(client, namespace).ending_at(Clock::system().now() - SignedDuration::from_hours(2));
         let mut at_work = JoinSet::new();
         at_work.spawn(serve(kubelet, Arc::clone(&seen), volume.path().to_owned(), pods));
         Self { seen, volume, _at_work: at_work }
