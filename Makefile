@@ -39,6 +39,7 @@ lint: ## Formatting, clippy, the pure part by itself, dependencies, shell script
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo check --no-default-features --locked
+	cargo fetch --locked # crates of other platforms too: cargo-deny asks for all of them
 	cargo deny --offline check --hide-inclusion-graph bans licenses sources
 	git ls-files '*.sh' '.ci/run' | xargs shellcheck
 

@@ -15,6 +15,7 @@ use pgreeve::api::destination::S3;
 use pgreeve::api::job::JobSettings;
 use pgreeve::api::retention_policy::{ExportCompression, ExportFormat};
 use pgreeve::api::{Destination, TableName};
+use pgreeve::job::backup::Workshop;
 use pgreeve::job::{Access, Report, Task, run};
 use pgreeve::plan::action::Relation;
 use pgreeve::plan::removal::ExportPartition;
@@ -239,7 +240,12 @@ fn child(task: &str) {
     let storage = Credentials { secret, ..Credentials::default() };
     let budget = Budget { locks: Duration::from_secs(10), ..Budget::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let report = runtime.block_on(run(&Task::ExportPartition(Box::new(task)), &Access { target, budget, storage })).unwrap();
+    let report = runtime
+        .block_on(run(
+            &Task::ExportPartition(Box::new(task)),
+            &Access { target: Some(target), budget, storage, workshop: Workshop::default() },
+        ))
+        .unwrap();
     let Report::Exported(export) = report else { panic!("{report:?} of an export") };
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()).unwrap();

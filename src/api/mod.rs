@@ -4,6 +4,8 @@
 //! Nothing here reads a clock, the environment or a network.
 
 pub mod amount;
+pub mod backup;
+pub mod backup_schedule;
 pub mod condition;
 pub mod destination;
 pub mod interval;
@@ -12,6 +14,7 @@ pub mod partition_policy;
 pub mod policy;
 pub mod postgres_database;
 pub mod reason;
+pub mod restore;
 pub mod retention_hold;
 pub mod retention_policy;
 pub mod row_retention;
@@ -23,6 +26,8 @@ mod text;
 mod tests;
 
 pub use amount::Amount;
+pub use backup::{Backup, BackupSettings, BackupSpec, BackupStatus};
+pub use backup_schedule::{BackupSchedule, BackupScheduleSpec, BackupScheduleStatus};
 pub use condition::Conditions;
 pub use destination::Destination;
 pub use interval::Interval;
@@ -30,6 +35,7 @@ pub use partition_policy::{PartitionPolicy, PartitionPolicySpec, PartitionPolicy
 pub use policy::{Approval, Mode, PolicySettings, PolicyStatus};
 pub use postgres_database::{PostgresDatabase, PostgresDatabaseSpec, PostgresDatabaseStatus};
 pub use reason::Reason;
+pub use restore::{Restore, RestoreSpec, RestoreStatus};
 pub use retention_hold::{RetentionHold, RetentionHoldSpec, RetentionHoldStatus};
 pub use retention_policy::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
 pub use span::Span;

@@ -74,6 +74,9 @@ reasons! {
     InRecovery: Waiting, "The server is a standby or in recovery; it is read, never written.", "Point the connection at the primary (a read-write service).";
     ConnectionLost: Waiting, "The connection broke in the middle of a pass.", "It is tried again by itself; look at the server's log if it repeats.";
     JobFailed: Waiting, "A Job failed, or its Pod cannot start.", "Read the message, which quotes the Job or Kubernetes, and `kubectl logs job/NAME`. It is tried again with growing delays; delete the Job to have it tried at once.";
+    ToolFailed: Waiting, "pg_dump, pg_restore or another of PostgreSQL's programs ended with an error.", "Read what it said in the message. It is tried again with growing delays.";
+    ScratchFull: Waiting, "The Job's scratch directory has no room, or cannot be written.", "Give the Job more room in scratch.";
+    VerificationFailed: Waiting, "A restored database is not what was backed up.", "Read what differs in the message; keep the backups that were restored well, and do not rely on this one.";
     KubernetesUnavailable: Waiting, "The Kubernetes API refused or did not answer a request.", "It is tried again by itself; check the operator's RBAC if it repeats.";
     DestinationUnavailable: Waiting, "The object store or volume did not do what was asked of it.", "It is tried again by itself; check that the store runs and can be reached from the Job's Pod.";
     Referenced: Waiting, "Rows of another table refer to what should go, so it stays.", "Let the rows that refer to it go first; the message names the foreign key.";
@@ -100,6 +103,8 @@ reasons! {
     IndexMissing: Stalled, "Rows cannot be found without scanning a table: the age column, or a foreign key that refers to the table, has no index.", "Run the CREATE INDEX CONCURRENTLY that the message names.";
     DestinationInvalid: Stalled, "The object store or volume refuses, or the destination is wrong.", "Correct the destination, its Secret or the bucket's rights, as the message says.";
     ExportMismatch: Stalled, "What lies in the object store is not what was written.", "Find out who removes or changes objects in the bucket; nothing was removed from the database.";
+    BackupDamaged: Stalled, "What lies in the object store is not the backup that was written.", "Find out who removes or changes objects in the bucket, and back up anew; the message names the object.";
+    ToolsMissing: Stalled, "The programs of the server's major version are not in the Job's image.", "Correct the operator's images.postgres, or spec.job.image.";
     Unsupported: Stalled, "The table uses something that cannot be maintained safely.", "See the message.";
 }
 

@@ -19,11 +19,13 @@ use crate::api::Reason;
 use crate::api::condition::shorten;
 use crate::api::reason::Class;
 use crate::cluster::jobs::mounts;
+use crate::job::backup::Workshop;
+use crate::job::backup::seal::Identity;
 use crate::job::{self, Access, archive};
 use crate::pass;
 use crate::plan::action::Blocked;
 use crate::plan::task::{self, Task};
-use crate::postgres::Session;
+use crate::postgres::{Session, Target};
 use crate::storage::Credentials;
 use crate::target;
 
@@ -52,6 +54,12 @@ pub struct Job {
     /// Directory with a file for each key of a Secret, in connection/, ca/, store/ and store-ca/
     #[arg(long, default_value = mounts::SECRETS, value_name = "DIRECTORY")]
     secrets: PathBuf,
+    /// Directory with room for what cannot be streamed
+    #[arg(long, default_value = mounts::SCRATCH, value_name = "DIRECTORY")]
+    scratch: PathBuf,
+    /// Copies this program into a directory, and does nothing else
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "task")]
+    install: Option<PathBuf>,
     /// Where the volume is that a destination names
     #[arg(long, default_value = mounts::VOLUME, value_name = "DIRECTORY")]
     volume: PathBuf,
@@ -63,6 +71,12 @@ pub struct Job {
 impl Job {
     /// Does the task, or says why not, until it is told to stop.
     pub async fn run(self) -> Result<Exit, Failure> {
+        if let Some(directory) = &self.install {
+            let program = std::env::current_exe().context("this program does not know where it is")?;
+            let copied = std::fs::copy(program, directory.join("pgreeve"));
+            copied.with_context(|| format!("this program cannot be copied to {}", directory.display()))?;
+            return Ok(Exit::Ok);
+        }
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         let report = self.report.clone();
@@ -79,7 +93,7 @@ impl Job {
 
     async fn work(self, stop: CancellationToken) -> Result<job::Report, Blocked> {
         let task = read_task(self.task.as_deref())?;
-        let access = access(&task, &self.secrets, self.volume)?;
+        let access = access(&task, &self.secrets, self.volume, self.scratch)?;
         let work = work(payload(&task)?, access, stop.clone());
         tokio::select! {
             outcome = work => outcome,
@@ -93,8 +107,8 @@ impl Job {
 async fn work(payload: job::Task, access: Access, stop: CancellationToken) -> Result<job::Report, Blocked> {
     match payload {
         job::Task::ArchiveRows(rows) => {
-            let opened = Session::open(&access.target).await;
-            let session = opened.map_err(|fault| pass::blocked(&access.target.to_string(), &fault))?;
+            let target = access.target()?;
+            let session = Session::open(target).await.map_err(|fault| pass::blocked(&target.to_string(), &fault))?;
             let watch = archive::Watch { stop, progress: Some(listener()) };
             archive::carry_out(&rows, &session, &watch).await.map(job::Report::RowsMoved)
         }
@@ -192,7 +206,35 @@ fn payload(task: &Task) -> Result<job::Task, Blocked> {
 }
 
 /// What the files say, by the same rules as what the operator reads from the API.
-fn access(task: &Task, secrets: &Path, volume: PathBuf) -> Result<Access, Blocked> {
+fn access(task: &Task, secrets: &Path, volume: PathBuf, scratch: PathBuf) -> Result<Access, Blocked> {
+    let target = if task.needs_database() { Some(database(task, secrets)?) } else { None };
+    let storage = storage(task, secrets, volume)?;
+    let identity = files(&secrets.join(mounts::IDENTITY))?.remove("identity");
+    let workshop = Workshop {
+        programs: vec![],
+        // Where nobody has made the directory of a Pod, the system's own serves.
+        scratch: if scratch.is_dir() { scratch } else { std::env::temp_dir() },
+        recipients: files(&secrets.join(mounts::RECIPIENTS))?.remove("recipients"),
+        identity: identity.map(|text| Identity::read(&text)).transpose()?,
+    };
+    Ok(Access { target, budget: target::budget(&task.limits)?, storage, workshop })
+}
+
+/// What opens the task's store.
+fn storage(task: &Task, secrets: &Path, volume: PathBuf) -> Result<Credentials, Blocked> {
+    let ca = files(&secrets.join(mounts::STORE_CA))?.into_values().next();
+    if let (None, Some((destination, reference))) = (&ca, task.destination().and_then(|to| Some((to, to.ca()?)))) {
+        let message = format!(
+            "{destination}: Secret {} does not exist in namespace {}, or has no key {}; create it, or correct caSecretRef",
+            reference.name, task.object.namespace, reference.key
+        );
+        return Err(Blocked::new(Reason::SecretNotFound, message));
+    }
+    Ok(Credentials { secret: files(&secrets.join(mounts::STORE))?, ca, volume, ..Credentials::default() })
+}
+
+/// Where the task's database is.
+fn database(task: &Task, secrets: &Path) -> Result<Target, Blocked> {
     let object = format!("PostgresDatabase {}", task.database);
     let namespace = &task.object.namespace;
     let connection = files(&secrets.join(mounts::CONNECTION))?;
@@ -204,17 +246,7 @@ fn access(task: &Task, secrets: &Path, volume: PathBuf) -> Result<Access, Blocke
         return Err(Blocked::new(Reason::SecretNotFound, message));
     }
     let ca = files(&secrets.join(mounts::CA))?;
-    let target = target::resolve(&object, &task.connection, namespace, &connection, ca)?;
-    let store_ca = files(&secrets.join(mounts::STORE_CA))?.into_values().next();
-    if let (None, Some((destination, ca))) = (&store_ca, task.destination().and_then(|to| Some((to, to.ca()?)))) {
-        let message = format!(
-            "{destination}: Secret {} does not exist in namespace {namespace}, or has no key {}; create it, or correct caSecretRef",
-            ca.name, ca.key
-        );
-        return Err(Blocked::new(Reason::SecretNotFound, message));
-    }
-    let storage = Credentials { secret: files(&secrets.join(mounts::STORE))?, ca: store_ca, volume, ..Credentials::default() };
-    Ok(Access { target, budget: target::budget(&task.limits)?, storage })
+    target::resolve(&object, &task.connection, namespace, &connection, ca)
 }
 
 /// The files of a directory by name; none where there is no such directory, as for a Secret that is not there.

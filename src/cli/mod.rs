@@ -6,6 +6,7 @@ mod adopt;
 mod amount;
 mod apply;
 mod archive;
+mod backup;
 mod check;
 mod completion;
 mod crds;
@@ -17,6 +18,7 @@ mod explain;
 mod input;
 mod job;
 mod kubernetes;
+mod location;
 mod operator;
 mod output;
 mod plan;
@@ -70,6 +72,9 @@ enum Command {
     Stats(stats::Stats),
     Adopt(adopt::Adopt),
     Check(check::Check),
+    Backup(Box<backup::Backup>),
+    Backups(backup::Backups),
+    Verify(backup::Verify),
     Restore(restore::Restore),
     Explain(explain::Explain),
     Demo(demo::Demo),
@@ -164,6 +169,9 @@ impl Command {
             Self::Archive(archive) => block_on(archive.run(globals)),
             Self::Stats(stats) => block_on(stats.run(globals)),
             Self::Adopt(adopt) => block_on(adopt.run(globals)),
+            Self::Backup(backup) => block_on(backup.run(globals)),
+            Self::Backups(backups) => block_on(backups.run()),
+            Self::Verify(verify) => block_on(verify.run()),
             Self::Restore(restore) => block_on(restore.run(globals)),
             Self::Explain(explain) => explain.run(globals),
             Self::Check(check) => block_on(check.run(globals)),

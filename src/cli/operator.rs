@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Exit, Failure};
 use crate::api::Span;
-use crate::cluster::jobs::Image;
+use crate::cluster::jobs::{Image, manifest};
 use crate::controller::{Config, jobs};
 use crate::leader::LeaseName;
 use crate::operator::{self, Options};
@@ -47,6 +47,9 @@ pub struct Operator {
     /// Secrets with the registry's credentials, separated by commas; each must be in the namespace of the Job
     #[arg(long, env = "PGREEVE_IMAGE_PULL_SECRETS", hide_env_values = true, value_delimiter = ',', value_name = "NAMES")]
     image_pull_secrets: Vec<String>,
+    /// Image with PostgreSQL's programs for backups and restores, where {major} stands for the server's major version
+    #[arg(long, env = "PGREEVE_POSTGRES_IMAGE", hide_env_values = true, default_value = manifest::POSTGRES, value_name = "IMAGE")]
+    postgres_image: String,
     /// Most Jobs at work on one database
     #[arg(long, env = "PGREEVE_JOBS_PER_DATABASE", hide_env_values = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100), value_name = "NUMBER")]
     jobs_per_database: u16,
@@ -102,6 +105,7 @@ impl Operator {
             name: name.clone(),
             pull_policy: self.image_pull_policy.clone(),
             pull_secrets,
+            postgres: self.postgres_image.clone(),
         });
         jobs::Options { image, per_database: self.jobs_per_database, ..jobs::Options::default() }
     }

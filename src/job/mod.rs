@@ -1,11 +1,15 @@
 //! What does a Job do? A function: a task in, a report out. It knows nothing of Kubernetes, and run twice it ends in the same state.
 
 pub mod archive;
+pub mod backup;
 pub mod export;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::Reason;
 use crate::plan::action::{Action, Blocked};
+use crate::plan::backup::manifest::Verified;
+use crate::plan::backup::{DumpDatabase, VerifyBackup};
 use crate::plan::removal::{ArchiveRows, ExportPartition};
 use crate::postgres::Target;
 use crate::postgres::execute::Budget;
@@ -19,6 +23,10 @@ pub enum Task {
     ExportPartition(Box<ExportPartition>),
     /// See [`ArchiveRows`].
     ArchiveRows(Box<ArchiveRows>),
+    /// See [`DumpDatabase`].
+    DumpDatabase(Box<DumpDatabase>),
+    /// See [`VerifyBackup`].
+    VerifyBackup(Box<VerifyBackup>),
 }
 
 impl Task {
@@ -27,6 +35,8 @@ impl Task {
         match action {
             Action::ExportPartition(export) => Some(Self::ExportPartition(export.clone())),
             Action::ArchiveRows(rows) => Some(Self::ArchiveRows(rows.clone())),
+            Action::DumpDatabase(dump) => Some(Self::DumpDatabase(dump.clone())),
+            Action::VerifyBackup(verify) => Some(Self::VerifyBackup(verify.clone())),
             _ => None,
         }
     }
@@ -35,12 +45,25 @@ impl Task {
 /// What a Job may reach.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// The database.
-    pub target: Target,
+    /// The database, where the task has one.
+    pub target: Option<Target>,
     /// How long it waits for locks, and how long a statement of its scripts may run; what moves data takes the time that it takes.
     pub budget: Budget,
     /// What opens the destination, where the task has one.
     pub storage: Credentials,
+    /// Programs, room and keys.
+    pub workshop: backup::Workshop,
+}
+
+impl Access {
+    /// The database.
+    ///
+    /// # Errors
+    /// [`Reason::SecretNotFound`] where the task was given none.
+    pub fn target(&self) -> Result<&Target, Blocked> {
+        let none = || Blocked::new(Reason::SecretNotFound, "the task needs a database and was given no connection to one");
+        self.target.as_ref().ok_or_else(none)
+    }
 }
 
 /// What a Job did. As JSON it fits a termination message (4096 bytes).
@@ -51,6 +74,10 @@ pub enum Report {
     Exported(export::Export),
     /// Rows have been archived or deleted.
     RowsMoved(archive::Moved),
+    /// A database lies in the object store.
+    BackedUp(Box<backup::BackedUp>),
+    /// A backup has been proven.
+    Verified(Verified),
 }
 
 /// Carries out a task.
@@ -61,5 +88,7 @@ pub async fn run(task: &Task, access: &Access) -> Result<Report, Blocked> {
     match task {
         Task::ExportPartition(task) => export::run(task, access).await.map(Report::Exported),
         Task::ArchiveRows(task) => archive::run(task, access).await.map(Report::RowsMoved),
+        Task::DumpDatabase(task) => backup::run(task, access).await.map(|done| Report::BackedUp(Box::new(done))),
+        Task::VerifyBackup(task) => backup::verify(task, access).await.map(Report::Verified),
     }
 }

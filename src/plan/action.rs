@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::backup::{DumpDatabase, RemoveBackup, RestoreDump, VerifyBackup};
 pub use super::change::Change;
 use super::fingerprint;
 use super::removal::{
@@ -75,6 +76,14 @@ pub enum Action {
     DropForeignKey(DropForeignKey),
     /// A detached partition is dropped.
     DropTable(DropTable),
+    /// A database is dumped into an object store. A task.
+    DumpDatabase(Box<DumpDatabase>),
+    /// A backup is read back, or restored to try it. A task.
+    VerifyBackup(Box<VerifyBackup>),
+    /// A backup is restored into a database. A task.
+    RestoreDump(Box<RestoreDump>),
+    /// A backup's objects are removed. A task where the operator cannot do it.
+    RemoveBackup(Box<RemoveBackup>),
 }
 
 /// See [`Action::CreatePartition`].
@@ -272,7 +281,7 @@ impl Plan {
 }
 
 /// The verbs of all actions, in the order of summaries.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 16] = [
     "create",
     "repair",
     "clean up",
@@ -285,6 +294,10 @@ const VERBS: [&str; 12] = [
     "move",
     "release",
     "drop",
+    "back up",
+    "verify",
+    "restore",
+    "remove",
 ];
 
 impl Action {
@@ -305,12 +318,24 @@ impl Action {
             Action::MoveToArchive(_) | Action::MoveToSchema(_) => "move",
             Action::DropForeignKey(_) => "release",
             Action::DropTable(_) => "drop",
+            Action::DumpDatabase(_) => "back up",
+            Action::VerifyBackup(_) => "verify",
+            Action::RestoreDump(_) => "restore",
+            Action::RemoveBackup(_) => "remove",
         }
     }
 
     /// Whether it is carried out by a Job, because it moves data or runs long.
     pub const fn is_task(&self) -> bool {
-        matches!(self, Action::ExportPartition(_) | Action::ArchiveRows(_))
+        matches!(
+            self,
+            Action::ExportPartition(_)
+                | Action::ArchiveRows(_)
+                | Action::DumpDatabase(_)
+                | Action::VerifyBackup(_)
+                | Action::RestoreDump(_)
+                | Action::RemoveBackup(_)
+        )
     }
 
     /// Whether the action waits for another one of the same plan: what it needs is not there yet.
@@ -354,6 +379,10 @@ impl Action {
             Action::MoveToSchema(moved) => &moved.table.table.name,
             Action::DropForeignKey(key) => &key.table.table.name,
             Action::DropTable(drop) => &drop.table.table.name,
+            Action::DumpDatabase(dump) => &dump.backup,
+            Action::VerifyBackup(verify) => &verify.backup,
+            Action::RestoreDump(restore) => &restore.database,
+            Action::RemoveBackup(remove) => &remove.backup,
         }
     }
 
@@ -376,6 +405,10 @@ impl Action {
             Action::MoveToSchema(moved) => format!("to schema {}", moved.schema),
             Action::DropForeignKey(key) => format!("from its foreign key {} to {}", key.constraint, key.target),
             Action::DropTable(drop) => drop.describe(),
+            Action::DumpDatabase(dump) => format!("to {}/{}", dump.settings.destination, dump.directory),
+            Action::VerifyBackup(verify) => verify.describe(),
+            Action::RestoreDump(restore) => format!("from {}/{}", restore.stored.destination, restore.stored.directory),
+            Action::RemoveBackup(remove) => format!("from {}/{}", remove.stored.destination, remove.stored.directory),
         }
     }
 }

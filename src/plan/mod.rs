@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod adopt;
+pub mod backup;
 mod change;
 mod civil;
 pub mod connection;

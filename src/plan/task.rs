@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::action::{Action, ObjectId};
+use super::backup::Stored;
 use crate::api::Destination;
-use crate::api::job::JobSettings;
-use crate::api::postgres_database::{Connection, Limits};
+use crate::api::job::{JobSettings, Scratch};
+use crate::api::postgres_database::{Connection, Limits, SecretRef};
 
 /// The form of a task. A Job runs the image of the operator that made it, so the two differ only where somebody mixes images.
 pub const VERSION: u32 = 1;
@@ -39,6 +40,10 @@ impl Task {
         match &self.action {
             Action::ExportPartition(export) => Some(&export.job),
             Action::ArchiveRows(rows) => Some(&rows.job),
+            Action::DumpDatabase(dump) => Some(&dump.settings.job),
+            Action::VerifyBackup(verify) => Some(&verify.job),
+            Action::RestoreDump(restore) => Some(&restore.job),
+            Action::RemoveBackup(remove) => Some(&remove.job),
             _ => None,
         }
     }
@@ -47,8 +52,60 @@ impl Task {
     pub fn destination(&self) -> Option<&Destination> {
         match &self.action {
             Action::ExportPartition(export) => Some(&export.destination),
+            Action::DumpDatabase(dump) => Some(&dump.settings.destination),
+            action => stored(action).map(|stored| &stored.destination),
+        }
+    }
+
+    /// Whether it needs the database at all: what only concerns a store gets no credentials for a server.
+    pub fn needs_database(&self) -> bool {
+        !matches!(self.action, Action::VerifyBackup(_) | Action::RemoveBackup(_))
+    }
+
+    /// The major version of PostgreSQL whose programs it needs, if it needs any.
+    pub const fn tools(&self) -> Option<i32> {
+        match &self.action {
+            Action::DumpDatabase(dump) => Some(dump.major),
+            Action::VerifyBackup(verify) => Some(verify.major),
+            Action::RestoreDump(restore) => Some(restore.major),
             _ => None,
         }
+    }
+
+    /// Where it has room, if that is not the node's own disk.
+    pub fn scratch(&self) -> Option<&Scratch> {
+        match &self.action {
+            Action::DumpDatabase(dump) => dump.settings.scratch.as_ref(),
+            Action::VerifyBackup(verify) => verify.scratch.as_ref(),
+            Action::RestoreDump(restore) => restore.scratch.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The Secret with the age recipients of what it writes.
+    pub fn recipients(&self) -> Option<&SecretRef> {
+        match &self.action {
+            Action::DumpDatabase(dump) => Some(&dump.settings.encryption.as_ref()?.recipients_secret_ref),
+            _ => None,
+        }
+    }
+
+    /// The Secret with the age identity of what it reads.
+    pub fn identity(&self) -> Option<&SecretRef> {
+        match &self.action {
+            Action::DumpDatabase(dump) => dump.settings.encryption.as_ref()?.identity_secret_ref.as_ref(),
+            action => stored(action)?.identity.as_ref(),
+        }
+    }
+}
+
+/// The backup that an action reads or removes.
+fn stored(action: &Action) -> Option<&Stored> {
+    match action {
+        Action::VerifyBackup(verify) => Some(&verify.stored),
+        Action::RestoreDump(restore) => Some(&restore.stored),
+        Action::RemoveBackup(remove) => Some(&remove.stored),
+        _ => None,
     }
 }
 

@@ -105,6 +105,15 @@ impl Store {
         }
     }
 
+    /// Writes an object, in the place of one of that key if there is one.
+    ///
+    /// # Errors
+    /// Why it is not known to be there.
+    pub async fn replace(&self, key: &str, content: Vec<u8>) -> Result<(), Blocked> {
+        let put = self.inner.put(&self.path(key), PutPayload::from(content)).await;
+        put.map(drop).map_err(|error| self.refused(key, "was not written", &error))
+    }
+
     /// The content of a small object, if it is there.
     ///
     /// # Errors

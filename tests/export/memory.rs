@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use pgreeve::job::backup::Workshop;
 use pgreeve::job::{Access, Task, run};
 use pgreeve::plan::removal::ExportPartition;
 use pgreeve::postgres::Target;
@@ -54,9 +55,12 @@ async fn the_export_of_a_process_of_its_own() {
         password: None,
         tls: Tls::Disable,
     };
-    run(&Task::ExportPartition(Box::new(task)), &Access { target, budget: Budget::default(), storage: credentials() })
-        .await
-        .unwrap();
+    run(
+        &Task::ExportPartition(Box::new(task)),
+        &Access { target: Some(target), budget: Budget::default(), storage: credentials(), workshop: Workshop::default() },
+    )
+    .await
+    .unwrap();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()).unwrap();
     println!("VmHWM {peak}");

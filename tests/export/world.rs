@@ -7,6 +7,7 @@ use pgreeve::api::destination::S3;
 use pgreeve::api::job::JobSettings;
 use pgreeve::api::retention_policy::{ExportCompression, ExportFormat};
 use pgreeve::api::{Destination, TableName};
+use pgreeve::job::backup::Workshop;
 use pgreeve::job::export::Export;
 use pgreeve::job::export::manifest::{Manifest, directory};
 use pgreeve::job::{Access, Report, Task, run};
@@ -123,7 +124,7 @@ impl World {
 
     pub fn access(&self) -> Access {
         let budget = Budget { locks: Duration::from_millis(500), ..Budget::default() };
-        Access { target: self.target(), budget, storage: credentials() }
+        Access { target: Some(self.target()), budget, storage: credentials(), workshop: Workshop::default() }
     }
 
     pub async fn run(&self, task: &ExportPartition) -> Result<Export, Blocked> {
@@ -135,7 +136,7 @@ impl World {
         let report = run(&Task::ExportPartition(Box::new(task.clone())), &Access { storage, ..self.access() }).await?;
         match report {
             Report::Exported(export) => Ok(export),
-            Report::RowsMoved(_) => panic!("{report:?} of an export"),
+            _ => panic!("{report:?} of an export"),
         }
     }
 

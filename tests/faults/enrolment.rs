@@ -16,6 +16,10 @@ use crate::operator::now;
 use crate::scenario::{ALL, contained_in};
 use crate::world::World;
 
+/// What only a person asks for so far: no controller plans it, so no scenario can hold it. Every request of a backup meets its faults in the
+/// tests of backups.
+const BY_HAND: [&str; 4] = ["dumpDatabase", "verifyBackup", "restoreDump", "removeBackup"];
+
 #[tokio::test]
 async fn every_action_is_in_the_scenario_that_claims_it() {
     let mut found: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
@@ -27,7 +31,9 @@ async fn every_action_is_in_the_scenario_that_claims_it() {
             found.entry(name).or_default().insert(scenario.name);
         }
     }
-    assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), every_action(), "found in the plans of the scenarios: {found:?}");
+    let mut wanted = every_action();
+    wanted.retain(|name| !BY_HAND.contains(&name.as_str()));
+    assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), wanted, "found in the plans of the scenarios: {found:?}");
     for (action, scenario) in claimed {
         assert!(found[&action].contains(scenario), "{action} is not in {scenario}, but in {:?}", found[&action]);
     }

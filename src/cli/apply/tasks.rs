@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::rounds::Worker;
 use crate::api::Reason;
+use crate::job::backup::Workshop;
 use crate::job::{self, Access, Report};
 use crate::pass::{Retention, Tasks};
 use crate::plan::action::{Action, Blocked};
@@ -51,7 +52,12 @@ impl<'a> InProcess<'a> {
             Action::ExportPartition(export) => self.worker.keys.credentials(&export.destination).await?,
             _ => Credentials::default(),
         };
-        Ok(Access { target: self.worker.target.clone(), budget: self.worker.policies.budget, storage })
+        Ok(Access {
+            target: Some(self.worker.target.clone()),
+            budget: self.worker.policies.budget,
+            storage,
+            workshop: Workshop::default(),
+        })
     }
 
     async fn work(&self, action: &Action) -> Result<(), Blocked> {

@@ -36,8 +36,11 @@ fn secrets_come_from_files_by_the_rules_of_the_operator() {
     ] {
         write(secrets.path(), path, text);
     }
-    let access = access(&task(), secrets.path(), "/volume".into()).unwrap();
-    assert_eq!((access.target.host.as_str(), access.target.database.as_str()), ("orders-rw.shop", "orders"));
+    let access = access(&task(), secrets.path(), "/volume".into(), "/scratch".into()).unwrap();
+    assert_eq!(
+        (access.target().unwrap().host.as_str(), access.target().unwrap().database.as_str()),
+        ("orders-rw.shop", "orders")
+    );
     assert_eq!(access.storage.secret["accessKeyId"], b"key");
     assert_eq!(access.storage.ca.as_deref(), Some(&b"PEM of the store"[..]));
     assert!(!format!("{access:?}").contains("hunter2"));
@@ -56,11 +59,11 @@ fn what_kubernetes_keeps_beside_the_keys_is_no_key() {
 #[test]
 fn a_secret_that_lacks_is_named() {
     let secrets = tempfile::tempdir().unwrap();
-    let refused = access(&task(), secrets.path(), "/volume".into()).unwrap_err();
+    let refused = access(&task(), secrets.path(), "/volume".into(), "/scratch".into()).unwrap_err();
     assert_eq!(refused.reason, Reason::SecretNotFound);
     assert!(refused.message.contains("Secret db-app") && refused.message.contains("namespace shop"), "{}", refused.message);
     write(secrets.path(), "connection/uri", "postgresql://u:p@h/d");
-    let refused = access(&task(), secrets.path(), "/volume".into()).unwrap_err();
+    let refused = access(&task(), secrets.path(), "/volume".into(), "/scratch".into()).unwrap_err();
     assert!(refused.message.contains("Secret ca has no key ca.crt"), "{}", refused.message);
 }
 

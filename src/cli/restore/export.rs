@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::super::database::DatabaseArgs;
 use super::super::exit::{Exit, Failure};
+use super::super::location::StoreArgs;
 use super::super::{Globals, output};
-use super::location::Location;
 use crate::api::{Reason, TableName};
 use crate::job::export::restore::restore;
 use crate::plan::action::Blocked;
@@ -18,8 +18,11 @@ use crate::plan::action::Blocked;
 /// GOOGLE_APPLICATION_CREDENTIALS (a file); AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN.
 #[derive(Args, Debug)]
 pub struct Export {
+    /// The export's manifest: s3://bucket/key, gs://bucket/key, az://account/container/key, or a file
+    #[arg(value_name = "MANIFEST")]
+    manifest: String,
     #[command(flatten)]
-    location: Location,
+    store: StoreArgs,
     /// The table, as schema.name; public where no schema is given
     #[arg(long, value_name = "TABLE", value_parser = table)]
     table: TableName,
@@ -41,7 +44,7 @@ fn table(text: &str) -> Result<TableName, String> {
 impl Export {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
-        let (store, key) = self.location.open().map_err(failure)?;
+        let (store, key) = self.store.object(&self.manifest).map_err(failure)?;
         let (session, _) = self.database.connect(globals).await?;
         let restored = restore(&store, &key, &Arc::new(session), &self.table, self.create).await.map_err(failure)?;
         output::write(&format!("{}: {} rows, checksum {}, as exported\n", restored.table, restored.rows, restored.checksum))?;
@@ -49,9 +52,9 @@ impl Export {
     }
 }
 
-fn failure(blocked: Blocked) -> Failure {
+pub(in super::super) fn failure(blocked: Blocked) -> Failure {
     let exit = match blocked.reason {
-        Reason::ExportMismatch => Exit::Blocked,
+        Reason::ExportMismatch | Reason::BackupDamaged | Reason::VerificationFailed => Exit::Blocked,
         Reason::Unreachable
         | Reason::Starting
         | Reason::TooManyConnections

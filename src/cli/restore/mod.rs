@@ -1,7 +1,7 @@
 //! `pgreeve restore`: brings back what was put away.
 
-mod export;
-mod location;
+mod backup;
+pub(super) mod export;
 
 use clap::{Args, Subcommand};
 
@@ -17,6 +17,7 @@ pub struct Restore {
 
 #[derive(Subcommand, Debug)]
 enum What {
+    Backup(backup::Backup),
     Export(export::Export),
 }
 
@@ -24,6 +25,7 @@ impl Restore {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
         match &self.what {
+            What::Backup(backup) => backup.run(globals).await,
             What::Export(export) => export.run(globals).await,
         }
     }

@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::{
 };
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
-    SeccompProfile, SecurityContext,
+    SeccompProfile, SecurityContext, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -87,7 +87,12 @@ pub struct Image {
     pub pull_policy: Option<String>,
     /// Secrets in the Job's namespace with registry credentials.
     pub pull_secrets: Vec<String>,
+    /// The image with PostgreSQL's programs, where `{major}` stands for the major version; [`POSTGRES`] where empty.
+    pub postgres: String,
 }
+
+/// Where PostgreSQL's programs are, unless somebody says otherwise.
+pub const POSTGRES: &str = "docker.io/library/postgres:{major}";
 
 /// The Job that does a task. Its name says who wants what: the same wish always meets the same Job, whoever makes it.
 ///
@@ -107,7 +112,7 @@ pub fn build(owner: &Owner, task: &Task, image: &Image) -> Result<Job, Blocked> 
         pod_failure_policy: Some(failure_policy()),
         template: PodTemplateSpec {
             metadata: Some(ObjectMeta {
-                annotations: Some(pod_annotations()),
+                annotations: Some(pod_annotations(task)),
                 labels: Some(labels.clone()),
                 ..ObjectMeta::default()
             }),
@@ -192,18 +197,29 @@ fn failure_policy() -> PodFailurePolicy {
     }
 }
 
-fn pod_annotations() -> BTreeMap<String, String> {
+fn pod_annotations(task: &Task) -> BTreeMap<String, String> {
     let annotations =
         [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("kubectl.kubernetes.io/default-container", CONTAINER)];
-    annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    let mut annotations: BTreeMap<_, _> = annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    if task.tools().is_some() {
+        annotations.insert(mounts::PASSWD.into(), format!("pgreeve:x:{USER}:{USER}::/tmp:/sbin/nologin\n"));
+    }
+    annotations
 }
 
 fn pod(task: &Task, settings: &JobSettings, image: &Image) -> Result<PodSpec, Blocked> {
-    let mounts::Mounts { volumes, mounts } = mounts::of(&task.connection, task.destination());
+    let mounts::Mounts { mut volumes, mut mounts } = mounts::of(task);
+    let foreign = foreign_image(task, settings, image);
+    if foreign.is_some() {
+        volumes.push(mounts::program_volume());
+        mounts.push(mounts::program(true));
+    }
     let container = Container {
         name: CONTAINER.into(),
-        image: Some(image.name.clone()),
-        image_pull_policy: image.pull_policy.clone(),
+        image: Some(foreign.clone().unwrap_or_else(|| image.name.clone())),
+        // Tags of PostgreSQL's image move only within a major: what the node has is good.
+        image_pull_policy: if foreign.is_some() { None } else { image.pull_policy.clone() },
+        command: foreign.as_ref().map(|_| vec![format!("{}/pgreeve", mounts::PROGRAM)]),
         args: Some(vec!["job".into()]),
         env: Some(vec![EnvVar { name: "PGREEVE_TASK".into(), value: Some(text(task)?), value_from: None }]),
         resources: Some(resources(settings)),
@@ -225,9 +241,46 @@ fn pod(task: &Task, settings: &JobSettings, image: &Image) -> Result<PodSpec, Bl
         node_selector: (!node_selector.is_empty()).then_some(node_selector),
         security_context: Some(pod_security()),
         volumes: Some(volumes),
+        tolerations: (!settings.tolerations.is_empty()).then(|| settings.tolerations.iter().map(toleration).collect()),
+        init_containers: foreign.map(|_| vec![copying(image)]),
         containers: vec![container],
         ..PodSpec::default()
     })
+}
+
+/// The image that the work is done in, where that is not ours.
+fn foreign_image(task: &Task, settings: &JobSettings, image: &Image) -> Option<String> {
+    let pattern = if image.postgres.is_empty() { POSTGRES } else { &image.postgres };
+    settings.image.clone().or_else(|| task.tools().map(|major| pattern.replace("{major}", &major.to_string())))
+}
+
+/// Copies our program to where a foreign image finds it.
+fn copying(image: &Image) -> Container {
+    let few = |cpu: &str, memory: &str| -> BTreeMap<String, Quantity> {
+        [("cpu".to_owned(), Quantity(cpu.into())), ("memory".to_owned(), Quantity(memory.into()))].into()
+    };
+    let requests = few("10m", "32Mi");
+    let limits = [("memory".to_owned(), Quantity("64Mi".into()))].into();
+    Container {
+        name: "copy-pgreeve".into(),
+        image: Some(image.name.clone()),
+        image_pull_policy: image.pull_policy.clone(),
+        args: Some(vec!["job".into(), "--install".into(), mounts::PROGRAM.into()]),
+        resources: Some(ResourceRequirements { requests: Some(requests), limits: Some(limits), claims: None }),
+        security_context: Some(container_security()),
+        volume_mounts: Some(vec![mounts::program(false)]),
+        ..Container::default()
+    }
+}
+
+fn toleration(asked: &crate::api::job::Toleration) -> Toleration {
+    Toleration {
+        key: asked.key.clone(),
+        operator: Some(if asked.value.is_some() { "Equal" } else { "Exists" }.into()),
+        value: asked.value.clone(),
+        effect: asked.effect.map(|effect| format!("{effect:?}")),
+        toleration_seconds: None,
+    }
 }
 
 fn text(task: &Task) -> Result<String, Blocked> {

@@ -107,7 +107,8 @@ struct Concerned {
 /// # Errors
 /// Why it ended; what had been committed stays, and the next run goes on from there.
 pub async fn run(task: &ArchiveRows, access: &Access) -> Result<Moved, Blocked> {
-    let session = Session::open(&access.target).await.map_err(|fault| pass::blocked(&access.target.to_string(), &fault))?;
+    let target = access.target()?;
+    let session = Session::open(target).await.map_err(|fault| pass::blocked(&target.to_string(), &fault))?;
     carry_out(task, &session, &Watch::default()).await
 }
 

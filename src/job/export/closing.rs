@@ -19,7 +19,7 @@ use crate::sql::script::{Check, Script, is_still};
 /// # Errors
 /// [`Reason::Stale`] if it is not the partition that was planned for, [`Reason::Deferred`] if its lock was not free.
 pub async fn close(task: &ExportPartition, access: &Access) -> Result<(Session, String), Blocked> {
-    let session = Session::open(&access.target).await.map_err(|fault| blocked(task, &fault))?;
+    let session = Session::open(access.target()?).await.map_err(|fault| blocked(task, &fault))?;
     if let Some(export) = closed_by(&session, task).await? {
         return Ok((session, export));
     }

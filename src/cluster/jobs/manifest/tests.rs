@@ -60,6 +60,37 @@ fn the_whole_job() {
 }
 
 #[test]
+fn an_image_of_ones_own_gets_our_program_and_tolerations_are_taken_over() {
+    let settings = json!({"image": "registry.example/tools:15",
+        "tolerations": [{"key": "backup", "value": "yes", "effect": "NoSchedule"}, {"key": "spot"}]});
+    let pod = &built(&task(json!({"s3": {"bucket": "archive"}}), settings))["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "registry.example/tools:15");
+    assert_eq!(pod["containers"][0]["command"], json!(["/var/run/pgreeve/bin/pgreeve"]));
+    assert_eq!(pod["initContainers"][0]["image"], "registry.example/pgreeve:1.2.3");
+    assert_eq!(pod["initContainers"][0]["args"], json!(["job", "--install", "/var/run/pgreeve/bin"]));
+    let expected = json!([{"key": "backup", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}, {"key": "spot", "operator": "Exists"}]);
+    assert_eq!(pod["tolerations"], expected);
+}
+
+#[test]
+fn a_restore_test_has_its_tools_its_room_and_no_way_to_the_database() {
+    let mut task = plain();
+    task.action = serde_json::from_value(json!({
+        "action": "verifyBackup", "backup": "nightly-1", "level": "Restore", "major": 16,
+        "stored": {"destination": {"s3": {"bucket": "b", "credentialsSecretRef": {"name": "store"}}}, "directory": "shop/nightly-1", "identity": {"name": "age"}},
+        "scratch": {"ephemeral": {"size": "20Gi"}}, "job": {},
+    }))
+    .unwrap();
+    let job = built(&task);
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "docker.io/library/postgres:16");
+    let text = pod["volumes"].to_string();
+    assert!(text.contains("\"age\"") && text.contains("20Gi") && !text.contains("orders-app"), "{text}");
+    let passwd = &job["spec"]["template"]["metadata"]["annotations"]["pgreeve.dev/passwd"];
+    assert_eq!(passwd, "pgreeve:x:65532:65532::/tmp:/sbin/nologin\n");
+}
+
+#[test]
 fn its_pod_reads_its_task_as_it_was_written() {
     let mut task = plain();
     task.object.name = "a$(PATH)$$b".into();

@@ -1,0 +1,359 @@
+//! Which backup becomes which database, and who waits meanwhile? Restore: one restore, from its preflight to the end of its rollback.
+
+#![allow(clippy::duplicated_attributes, reason = "each printcolumn has a type_ and a json_path of its own")]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+use super::backup::{Assertion, Verification};
+use super::destination::Destination;
+use super::job::{JobSettings, Scratch};
+use super::policy::{DatabaseRef, PlanStatus};
+use super::postgres_database::SecretRef;
+use super::span::SpanUnit;
+
+/// Restores a backup. What is restored and where cannot be changed once it exists; rollback, keepPrevious and suspend can.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "pgreeve.dev",
+    version = "v1alpha1",
+    kind = "Restore",
+    plural = "restores",
+    shortname = "prs",
+    category = "pgreeve",
+    namespaced,
+    status = "RestoreStatus",
+    derive = "PartialEq",
+    doc = "Restores a backup into a database, with the workloads scaled down meanwhile and back to what they had.",
+    cel,
+    selectable = ".spec.databaseRef.name",
+    printcolumn(name = "Complete", type_ = "string", json_path = r#".status.conditions[?(@.type=="Complete")].status"#),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
+    printcolumn(name = "Strategy", type_ = "string", json_path = ".spec.strategy"),
+    printcolumn(name = "Backup", type_ = "string", json_path = ".status.backup"),
+    printcolumn(name = "Database", type_ = "string", json_path = ".status.database"),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = "1"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.databaseRef == oldSelf.databaseRef && self.source == oldSelf.source && has(self.targetDatabase) == has(oldSelf.targetDatabase) && (!has(self.targetDatabase) || self.targetDatabase == oldSelf.targetDatabase) && self.strategy == oldSelf.strategy && (has(self.workloads) ? self.workloads : []) == (has(oldSelf.workloads) ? oldSelf.workloads : [])")
+        .message("what a Restore restores, where and beside which workloads cannot be changed; create another Restore"),
+    validation = Rule::new("self.strategy != 'New' || has(self.targetDatabase)").message("strategy New makes a database: give targetDatabase").field_path(".targetDatabase"),
+    validation = Rule::new("self.strategy != 'New' || !has(self.workloads) || self.workloads.size() == 0").message("a new database disturbs nobody: workloads go with strategy Swap or Replace").field_path(".workloads"),
+    validation = Rule::new("self.strategy == 'Swap' || !self.rollback").message("only strategy Swap keeps the previous database to roll back to").field_path(".rollback")
+)]
+pub struct RestoreSpec {
+    /// The PostgresDatabase on whose server the backup is restored.
+    pub database_ref: DatabaseRef,
+    /// Which backup.
+    pub source: RestoreSource,
+    /// The database that is restored; by default that of the PostgresDatabase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub target_database: Option<String>,
+    /// How it takes the place of what is there.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// The name of the database that is replaced, or its name, `@` and the server's system identifier, which pins the server too. Without it the
+    /// preflight is done and the plan shown, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 90))]
+    pub confirm: Option<String>,
+    /// Does the preflight, writes the plan and goes no further.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What is scaled to nothing while the database is replaced, and back to what it had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub workloads: Vec<Workload>,
+    /// How long the replaced database is kept for a rollback, with strategy Swap. Then it is dropped.
+    #[serde(default = "RestoreSpec::keep_previous")]
+    pub keep_previous: Span,
+    /// Puts the replaced database back, as long as it is kept.
+    #[serde(default)]
+    pub rollback: bool,
+    /// Whether workloads come back when the restore fails. After strategy Replace has dropped the database they stay down in any case.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// What must be so before the restored database takes the place of the other.
+    #[serde(default)]
+    pub verify: RestoreVerify,
+    /// How long the workloads and sessions may take to go. Then the restore gives up, and everything comes back.
+    #[serde(default = "RestoreSpec::quiesce_timeout")]
+    pub quiesce_timeout: Span,
+    /// Room for a backup of format Directory. By default the node's own disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<Scratch>,
+    /// The Pod that restores.
+    #[serde(default)]
+    pub job: JobSettings,
+}
+
+impl RestoreSpec {
+    fn keep_previous() -> Span {
+        Span::new(24, SpanUnit::Hour)
+    }
+
+    fn quiesce_timeout() -> Span {
+        Span::new(5, SpanUnit::Minute)
+    }
+}
+
+/// Which backup: exactly one of these.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.backupRef), has(self.scheduleRef), has(self.url)].filter(given, given).size() == 1").message("give exactly one of backupRef, scheduleRef and url"),
+    validation = Rule::new("has(self.url) == has(self.destination)").message("url names the manifest of a backup and destination says how its store is opened: give both").field_path(".destination"),
+    validation = Rule::new("has(self.url) || !has(self.identitySecretRef)").message("the identity of a Backup is that of its encryption; identitySecretRef goes with url").field_path(".identitySecretRef")
+)]
+pub struct RestoreSource {
+    /// A Backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_ref: Option<DatabaseRef>,
+    /// The newest Backup of a BackupSchedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_ref: Option<ScheduleSource>,
+    /// The URL of a backup's manifest, as status.url shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(s3|gs|az|pvc)://\S+/manifest\.json$"), length(max = 2048))]
+    pub url: Option<String>,
+    /// How the store of the URL is opened; the URL must lie in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Destination>,
+    /// A Secret whose key `identity` holds the age identity that decrypts what the URL names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_secret_ref: Option<SecretRef>,
+}
+
+/// The newest backup of a schedule.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleSource {
+    /// Name of a BackupSchedule in the same namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Which of its backups.
+    #[serde(default)]
+    pub pick: Pick,
+}
+
+/// Which backup of a schedule.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum Pick {
+    /// The newest one that was read back whole or restored.
+    #[default]
+    LatestVerified,
+    /// The newest complete one.
+    Latest,
+}
+
+/// How a restored database takes the place of what is there.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum Strategy {
+    /// It is restored and verified beside the other while that is in use, then the two change names; the other is kept for a rollback.
+    #[default]
+    Swap,
+    /// The other is dropped first, where the server has no room for two.
+    Replace,
+    /// It becomes a database of a name that is not taken.
+    New,
+}
+
+/// Something that is scaled to nothing: by name, or by a label selector.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.name) != has(self.selector)").message("give either name or selector"))]
+pub struct Workload {
+    /// Kind: Deployment, StatefulSet, CronJob (which is suspended), or any other that has a scale.
+    #[schemars(regex(pattern = r"^[A-Z][A-Za-z0-9]{0,62}$"))]
+    pub kind: String,
+    /// API version, such as `argoproj.io/v1alpha1`; that of Kubernetes' own kinds is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([a-z0-9.-]+/)?v[0-9][a-z0-9]*$"), length(max = 253))]
+    pub api_version: Option<String>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// Labels of all that are meant, such as `tier=backend,app in (api-gateway, ml-service)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub selector: Option<String>,
+}
+
+/// Whether workloads come back after a failure.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum OnFailure {
+    /// They come back.
+    #[default]
+    ScaleUp,
+    /// They stay down until the Restore is deleted.
+    StayDown,
+}
+
+/// What must be so before a restored database is used.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreVerify {
+    /// How rows are compared with the manifest.
+    #[serde(default)]
+    pub row_counts: RowCounts,
+    /// What must be true of the restored database.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub assertions: Vec<Assertion>,
+}
+
+/// How rows are compared.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum RowCounts {
+    /// Every table has exactly the rows that were dumped.
+    #[default]
+    Exact,
+    /// They are not counted.
+    Skip,
+}
+
+/// How far a restore is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Complete, Failed and Progressing; Ready, and the abnormal-true Reconciling and Stalled.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Where it is.
+    #[serde(default)]
+    pub step: Step,
+    /// What it does, step by step, with what the preflight found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
+    /// What was chosen, once and for all, before anything was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Chosen>,
+    /// Name of the Backup, or its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    /// The database that is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// The database that the backup is restored into, until it takes its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_database: Option<String>,
+    /// The replaced database, as long as it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_database: Option<String>,
+    /// Until when spec.rollback has an effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_until: Option<Time>,
+    /// What was scaled to nothing, and what it comes back to. Written before the first one is touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<ScaledWorkload>,
+    /// Why it failed, once it has; what follows only puts things back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// What was proven of the restored database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When the step began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_at: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Time>,
+    /// For how long the database accepted no connection, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced_millis: Option<i64>,
+    /// The last value of the annotation `pgreeve.dev/requestedAt` that a pass has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// What a restore is bound to from its preflight on.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Chosen {
+    /// The manifest's URL.
+    pub url: String,
+    /// SHA-256 of the manifest.
+    pub manifest: String,
+    /// The server's system identifier.
+    pub system_identifier: String,
+    /// OID of the database that is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<i64>,
+}
+
+/// Where a restore is.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+pub enum Step {
+    /// Everything is looked at; nothing is touched.
+    #[default]
+    Preflight,
+    /// The plan waits for spec.confirm.
+    AwaitingConfirmation,
+    /// A Job restores the backup beside the database, or in its place.
+    Restoring,
+    /// A Job compares the restored database with the manifest.
+    Verifying,
+    /// Workloads go to nothing.
+    Quiescing,
+    /// The database accepts no connection, and its sessions end.
+    Fencing,
+    /// The two databases change names.
+    Swapping,
+    /// The database accepts connections.
+    Unfencing,
+    /// Workloads come back to what they had.
+    ScalingUp,
+    /// The restored database is in use; the other one is kept for a rollback.
+    Keeping,
+    /// All is done.
+    Done,
+}
+
+/// Something that was scaled to nothing.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaledWorkload {
+    /// API version.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// UID: another one of the same name is left alone.
+    pub uid: String,
+    /// Replicas that it had; absent for a CronJob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Whether a CronJob was suspended already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<bool>,
+    /// What would scale it up meanwhile, such as `HorizontalPodAutoscaler api`, and was held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
+    /// How often somebody scaled it up meanwhile, and it was scaled down again.
+    #[serde(default)]
+    pub fought: i32,
+    /// Where it is: Down, Up, or why it is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}

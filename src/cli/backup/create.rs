@@ -1,0 +1,203 @@
+//! `pgreeve backup`: one backup, now.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::super::database::DatabaseArgs;
+use super::super::exit::{Exit, Failure};
+use super::super::location::StoreArgs;
+use super::super::{Globals, output};
+use super::{WorkshopArgs, failure, size};
+use crate::api::backup::{BackupSettings, Compression, Content, DumpFormat, Encryption, VerifyLevel, What};
+use crate::api::job::JobSettings;
+use crate::api::postgres_database::SecretRef;
+use crate::api::{Destination, TableName};
+use crate::job::Access;
+use crate::job::backup::{BackedUp, run_in, verify_in};
+use crate::plan::backup::DumpDatabase;
+use crate::postgres::execute::Budget;
+use crate::postgres::server;
+use crate::storage::Credentials;
+
+/// Backs a database up into an object store or a directory, reads the backup back, and only then writes its manifest
+///
+/// Everything is of one snapshot: the dump, and the rows of every table, which a restore is compared with. It needs pg_dump of the server's
+/// major version. Credentials of a store come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN;
+/// GOOGLE_APPLICATION_CREDENTIALS (a file); AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN.
+#[derive(Args, Debug)]
+pub struct Backup {
+    /// Where to: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix, or a directory
+    #[arg(value_name = "WHERE")]
+    to: String,
+    /// Format of the dump
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+    /// Tables that are dumped at a time, with format directory
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=64), value_name = "NUMBER")]
+    jobs: i32,
+    /// Only this schema; may be given again
+    #[arg(long = "schema", value_name = "SCHEMA")]
+    schemas: Vec<String>,
+    /// Only this table with its partitions, as schema.name; may be given again
+    #[arg(long = "table", value_name = "TABLE", value_parser = table)]
+    tables: Vec<TableName>,
+    /// Without this table and its partitions; may be given again
+    #[arg(long = "exclude-table", value_name = "TABLE", value_parser = table)]
+    exclude_tables: Vec<TableName>,
+    /// Without the rows of this table and of its partitions; may be given again
+    #[arg(long = "exclude-rows", value_name = "TABLE", value_parser = table)]
+    exclude_rows: Vec<TableName>,
+    /// Definitions without rows
+    #[arg(long, conflicts_with = "data_only")]
+    schema_only: bool,
+    /// Rows without definitions
+    #[arg(long)]
+    data_only: bool,
+    /// Without roles and tablespaces
+    #[arg(long)]
+    no_globals: bool,
+    /// Level of Zstandard
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), value_name = "LEVEL")]
+    level: i32,
+    /// File with age recipients, one a line, for whom the backup is encrypted
+    #[arg(long, value_name = "FILE")]
+    recipients_file: Option<PathBuf>,
+    /// How far the backup is proven
+    #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
+    verify: Verify,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    workshop: WorkshopArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// A format of the dump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One archive, streamed
+    #[default]
+    Custom,
+    /// A file for each table, in parallel
+    Directory,
+    /// A script, which pgreeve does not restore
+    Plain,
+}
+
+/// How far a backup is proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Verify {
+    /// Not at all
+    None,
+    /// It is read back to its end
+    #[default]
+    Catalog,
+    /// It is restored into a server made for that, and every table is counted
+    Restore,
+}
+
+fn table(text: &str) -> Result<TableName, String> {
+    let (schema, name) = text.split_once('.').unwrap_or(("public", text));
+    if schema.is_empty() || name.is_empty() || name.contains('.') {
+        return Err("write schema.name, without quotes".into());
+    }
+    Ok(TableName { schema: schema.into(), name: name.into() })
+}
+
+impl Backup {
+    /// Runs the command.
+    pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
+        let (session, target) = self.database.connect(globals).await?;
+        let found = server::observe(&session).await.map_err(|fault| Failure::fault(&target.to_string(), &fault))?;
+        drop(session);
+        let store = self.store.below(&self.to).map_err(failure)?;
+        let at = globals.now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let task = DumpDatabase {
+            backup: format!("{}-{at}", found.database),
+            schedule: None,
+            directory: format!("{}/{at}-{:08x}", plain(&found.database), fastrand::u32(..)),
+            major: found.version_num / 10_000,
+            settings: self.settings(),
+        };
+        let mut workshop = self.workshop.workshop()?;
+        let read = |file: &PathBuf| {
+            std::fs::read(file).map_err(|error| Failure::new(Exit::Usage, format!("{} cannot be read: {error}", file.display())))
+        };
+        workshop.recipients = self.recipients_file.as_ref().map(read).transpose()?;
+        let access = Access { target: Some(target), budget: Budget::default(), storage: Credentials::default(), workshop };
+        let mut done = run_in(&task, &access, &store).await.map_err(failure)?;
+        if self.verify == Verify::Restore {
+            let proven = verify_in(&store, &task.directory, (VerifyLevel::Restore, &[]), &access.workshop).await;
+            done.verified = Some(proven.map_err(failure)?);
+        }
+        output::write(&report(&found.database, &done))?;
+        Ok(Exit::Ok)
+    }
+
+    fn settings(&self) -> BackupSettings {
+        let format = match self.format {
+            Format::Custom => DumpFormat::Custom,
+            Format::Directory => DumpFormat::Directory,
+            Format::Plain => DumpFormat::Plain,
+        };
+        let what = match (self.schema_only, self.data_only) {
+            (true, _) => What::SchemaOnly,
+            (_, true) => What::DataOnly,
+            _ => What::All,
+        };
+        // Named after nobody: what it says comes from the file.
+        let encryption = self
+            .recipients_file
+            .as_ref()
+            .map(|_| Encryption { recipients_secret_ref: SecretRef { name: String::new() }, identity_secret_ref: None });
+        BackupSettings {
+            content: Content {
+                schemas: self.schemas.clone(),
+                tables: self.tables.clone(),
+                exclude_tables: self.exclude_tables.clone(),
+                exclude_rows: self.exclude_rows.clone(),
+                what,
+                globals: !self.no_globals,
+            },
+            format,
+            jobs: self.jobs,
+            compression: Compression { level: self.level, ..Compression::default() },
+            destination: Destination::default(),
+            encryption,
+            verify: if self.verify == Verify::None { VerifyLevel::None } else { VerifyLevel::Catalog },
+            assertions: vec![],
+            scratch: None,
+            job: JobSettings::default(),
+        }
+    }
+}
+
+/// A name with nothing in it that a store, a shell or a URL reads otherwise.
+fn plain(name: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+    name.chars().map(keep).collect()
+}
+
+fn report(database: &str, done: &BackedUp) -> String {
+    let proven = match &done.verified {
+        None => "not at all".into(),
+        Some(verified) => super::verify::proven(verified),
+    };
+    let mut text = format!(
+        "Backup    {}\nDatabase  {database}   PostgreSQL {} · {} tables with {} rows · as of {:.0}\nStored    {} ({} before compression), SHA-256 {}\nProven    {proven}\n",
+        done.url,
+        done.server_version,
+        done.tables,
+        done.rows,
+        done.snapshot_at,
+        size(done.bytes),
+        size(done.raw_bytes),
+        done.sha256,
+    );
+    for lack in &done.omitted {
+        text.push_str(&format!("Lacks     {lack}\n"));
+    }
+    text
+}

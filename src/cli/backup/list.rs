@@ -1,0 +1,64 @@
+//! `pgreeve backups`: which backups lie in a store?
+
+use clap::Args;
+
+use super::super::exit::{Exit, Failure};
+use super::super::location::StoreArgs;
+use super::super::output;
+use super::{failure, size};
+use crate::job::backup::{list, proven};
+use crate::plan::backup::manifest::{self, Manifest, Verified};
+use crate::storage::Store;
+
+/// Lists the backups in an object store or a directory: every manifest below it, the oldest first
+#[derive(Args, Debug)]
+pub struct Backups {
+    /// Where: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix, or a directory
+    #[arg(value_name = "WHERE")]
+    from: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+impl Backups {
+    /// Runs the command.
+    pub async fn run(&self) -> Result<Exit, Failure> {
+        let store = self.store.below(&self.from).map_err(failure)?;
+        let (found, unreadable) = list(&store).await.map_err(failure)?;
+        let mut lines = vec![["AS OF", "DATABASE", "VERSION", "SIZE", "ROWS", "PROVEN", "MANIFEST"].map(str::to_owned)];
+        for (directory, manifest) in &found {
+            let proven = proven(&store, directory, manifest).await.map_err(failure)?;
+            lines.push(line(&store, directory, manifest, proven.as_ref()));
+        }
+        let mut text = aligned(&lines);
+        for url in &unreadable {
+            text.push_str(&format!("{url} cannot be read\n"));
+        }
+        output::write(&text)?;
+        Ok(if unreadable.is_empty() { Exit::Ok } else { Exit::Blocked })
+    }
+}
+
+fn line(store: &Store, directory: &str, manifest: &Manifest, proven: Option<&Verified>) -> [String; 7] {
+    let key = if directory.is_empty() { manifest::NAME.to_owned() } else { format!("{directory}/{}", manifest::NAME) };
+    [
+        format!("{:.0}", manifest.snapshot.at),
+        manifest.database.name.clone(),
+        manifest.database.server_version.clone(),
+        size(manifest.bytes()),
+        manifest.rows().to_string(),
+        proven.map_or("–".into(), |proven| proven.level.to_string()),
+        store.url(&key),
+    ]
+}
+
+fn aligned(lines: &[[String; 7]]) -> String {
+    let widths: Vec<usize> = (0..7).map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("   ").trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,108 @@
+//! `pgreeve backup`, `backups` and `verify`: backups without a cluster, by the engine of the Jobs.
+
+mod create;
+mod list;
+mod verify;
+
+pub use create::Backup;
+pub use list::Backups;
+pub use verify::Verify;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::{Exit, Failure};
+use crate::api::backup::Assertion;
+use crate::job::backup::Workshop;
+use crate::job::backup::seal::Identity;
+use crate::plan::action::Blocked;
+use crate::plan::backup::manifest;
+
+/// What PostgreSQL's programs need here.
+#[derive(Args, Clone, Debug)]
+pub(super) struct WorkshopArgs {
+    /// Directory with PostgreSQL's programs; without it those of the server's major where systems have them, or in PATH
+    #[arg(long, value_name = "DIRECTORY")]
+    programs: Option<PathBuf>,
+    /// Directory with room for parallel dumps and for the server of a restore test; the system's temporary one without this
+    #[arg(long, value_name = "DIRECTORY")]
+    scratch: Option<PathBuf>,
+    /// File with the age identity of an encrypted backup
+    #[arg(long, value_name = "FILE")]
+    identity_file: Option<PathBuf>,
+}
+
+impl WorkshopArgs {
+    pub(super) fn workshop(&self) -> Result<Workshop, Failure> {
+        let read = |file: &PathBuf| {
+            std::fs::read(file).map_err(|error| Failure::new(Exit::Usage, format!("{} cannot be read: {error}", file.display())))
+        };
+        let identity = self.identity_file.as_ref().map(read).transpose()?;
+        let identity = identity.map(|text| Identity::read(&text)).transpose().map_err(failure)?;
+        let usual = Workshop::default();
+        Ok(Workshop {
+            programs: self.programs.clone().into_iter().collect(),
+            scratch: self.scratch.clone().unwrap_or(usual.scratch),
+            recipients: None,
+            identity,
+        })
+    }
+}
+
+/// A query and the least that it must answer.
+pub(super) fn assertion(text: &str) -> Result<Assertion, String> {
+    let wrong = || "write a query, >= and a whole number".to_owned();
+    let (sql, least) = text.rsplit_once(">=").ok_or_else(wrong)?;
+    let least = least.trim().parse().map_err(|_| wrong())?;
+    Ok(Assertion { name: text.to_owned(), sql: sql.trim().to_owned(), at_least: Some(least), at_most: None, equals: None })
+}
+
+/// The directory of the backup whose manifest has this key.
+pub(super) fn manifest_directory<'a>(location: &str, key: &'a str) -> Result<&'a str, Failure> {
+    match key.strip_suffix(manifest::NAME) {
+        Some(directory) if directory.is_empty() || directory.ends_with('/') => Ok(directory.trim_end_matches('/')),
+        _ => Err(Failure::new(Exit::Usage, format!("{location} is no manifest: name the backup's {}", manifest::NAME))),
+    }
+}
+
+/// A refusal as this command ends with it.
+pub(super) fn failure(blocked: Blocked) -> Failure {
+    super::restore::export::failure(blocked)
+}
+
+/// Bytes for people, such as `204 MB`.
+fn size(bytes: i64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 100.0 { format!("{value:.0} {}", units[unit]) } else { format!("{value:.1} {}", units[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!([size(0), size(999), size(1000), size(204_000_000)], ["0 B", "999 B", "1.0 kB", "204 MB"]);
+    }
+
+    #[test]
+    fn an_assertion_is_a_query_and_a_number() {
+        let found = assertion("select count(*) from t where n >= 3 >= 10").unwrap();
+        assert_eq!((found.sql.as_str(), found.at_least), ("select count(*) from t where n >= 3", Some(10)));
+        assert!(assertion("select 1").is_err() && assertion("select 1 >= many").is_err());
+    }
+
+    #[test]
+    fn a_manifest_is_named_by_its_file() {
+        assert_eq!(manifest_directory("x", "a/b/manifest.json").ok(), Some("a/b"));
+        assert_eq!(manifest_directory("x", "manifest.json").ok(), Some(""));
+        assert!(manifest_directory("x", "a/data.dump").is_err() && manifest_directory("x", "a/notmanifest.json").is_err());
+    }
+}

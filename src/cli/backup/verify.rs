@@ -1,0 +1,59 @@
+//! `pgreeve verify`: is a backup what its manifest says?
+
+use clap::Args;
+
+use super::super::exit::{Exit, Failure};
+use super::super::location::StoreArgs;
+use super::super::output;
+use super::{WorkshopArgs, assertion, failure, manifest_directory};
+use crate::api::backup::{Assertion, VerifyLevel};
+use crate::job::backup::verify_in;
+use crate::plan::backup::manifest::Verified;
+
+/// Reads a backup back whole, or restores it into a server made for that and counts every table
+///
+/// What was proven is written beside the manifest. It needs PostgreSQL's programs of the server's major version, and with --restore the
+/// server itself; the database is not asked. Exit code 3 says that the backup is not what was written.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// The backup's manifest: s3://bucket/key, gs://bucket/key, az://account/container/key, or a file
+    #[arg(value_name = "MANIFEST")]
+    manifest: String,
+    /// Restores it, and compares the rows of every table with those that were dumped
+    #[arg(long)]
+    restore: bool,
+    /// With --restore: a query that must answer at least this number, such as "select count(*) from users >= 1"; may be given again
+    #[arg(long = "assert", value_name = "QUERY >= NUMBER", value_parser = assertion, requires = "restore")]
+    assertions: Vec<Assertion>,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    workshop: WorkshopArgs,
+}
+
+impl Verify {
+    /// Runs the command.
+    pub async fn run(&self) -> Result<Exit, Failure> {
+        let (store, key) = self.store.object(&self.manifest).map_err(failure)?;
+        let directory = manifest_directory(&self.manifest, &key)?;
+        let level = if self.restore { VerifyLevel::Restore } else { VerifyLevel::Catalog };
+        let workshop = self.workshop.workshop()?;
+        let verified = verify_in(&store, directory, (level, &self.assertions), &workshop).await.map_err(failure)?;
+        output::line(&format!("{}: {}", self.manifest, proven(&verified)))?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// What was proven, in a line.
+pub(super) fn proven(verified: &Verified) -> String {
+    match verified.level {
+        VerifyLevel::None => "nothing is proven".into(),
+        VerifyLevel::Catalog => "read back: sizes, checksums, and the archive to its end".into(),
+        VerifyLevel::Restore => format!(
+            "restored in {} s: {} rows as they were dumped, {} assertions hold",
+            verified.restore_seconds.unwrap_or(0),
+            verified.rows_matched.unwrap_or(0),
+            verified.assertions
+        ),
+    }
+}

@@ -1,0 +1,143 @@
+//! How is a database dumped? By `pg_dump` of the server's major, in a snapshot that is ours too, straight into the store.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::AsyncRead;
+use tokio::process::Command;
+
+use super::child::{self, Running};
+use super::facts::{Facts, Selection};
+use super::seal::{self, Seal};
+use super::tools::{Service, Tools};
+use crate::api::TableName;
+use crate::api::backup::{CompressionMethod, DumpFormat, What};
+use crate::plan::action::Blocked;
+use crate::plan::backup::DumpDatabase;
+use crate::plan::backup::manifest::Object;
+use crate::storage::Store;
+
+/// How long `pg_dump` waits for the lock on a table that somebody alters, before it gives up.
+const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
+
+/// Name of the data object.
+pub fn data_name(task: &DumpDatabase) -> String {
+    let base = match task.settings.format {
+        DumpFormat::Custom => "data.dump",
+        DumpFormat::Directory => "data.tar",
+        DumpFormat::Plain => "data.sql",
+    };
+    sealed_name(base, task)
+}
+
+/// Name of the object with roles and tablespaces.
+pub fn globals_name(task: &DumpDatabase) -> String {
+    sealed_name("globals.sql", task)
+}
+
+fn sealed_name(base: &str, task: &DumpDatabase) -> String {
+    let compressed = if task.settings.compression.method == CompressionMethod::Zstd { ".zst" } else { "" };
+    let encrypted = if task.settings.encryption.is_some() { ".age" } else { "" };
+    format!("{base}{compressed}{encrypted}")
+}
+
+/// Dumps the database into an object of this key.
+///
+/// # Errors
+/// What `pg_dump` or the store said; then there is no object.
+pub async fn data(
+    task: &DumpDatabase,
+    facts: &Facts,
+    (tools, service): (&Tools, &Service),
+    (store, key): (&Store, &str),
+    (seal, scratch): (&Seal, &Path),
+) -> Result<Object, Blocked> {
+    let mut command = tools.program("pg_dump");
+    service.tell(&mut command).args(arguments(task, facts));
+    match task.settings.format {
+        DumpFormat::Custom | DumpFormat::Plain => piped("pg_dump", &mut command, store, key, seal).await,
+        DumpFormat::Directory => {
+            let directory = super::pack::directory(scratch)?;
+            let into = directory.path().join("dump");
+            command.arg("--file").arg(&into).arg("--jobs").arg(task.settings.jobs.to_string()).arg("--no-sync");
+            child::start("pg_dump", &mut command)?.end().await?;
+            let (tar, packed) = super::pack::pack(into);
+            seal::store(store, key, seal, tar, packed).await
+        }
+    }
+}
+
+/// Roles and tablespaces, without passwords, into an object of this key.
+///
+/// # Errors
+/// What `pg_dumpall` or the store said; then there is no object.
+pub async fn globals(
+    database: &str,
+    (tools, service): (&Tools, &Service),
+    (store, key): (&Store, &str),
+    seal: &Seal,
+) -> Result<Object, Blocked> {
+    let mut command = tools.program("pg_dumpall");
+    service.tell(&mut command).args(["--globals-only", "--no-role-passwords", "--no-password", "--database", database]);
+    piped("pg_dumpall", &mut command, store, key, seal).await
+}
+
+/// What a program writes becomes an object, if it ends well and has written something.
+async fn piped(name: &str, command: &mut Command, store: &Store, key: &str, seal: &Seal) -> Result<Object, Blocked> {
+    let mut running = child::start(name, command.stdout(Stdio::piped()))?;
+    let stdout: Box<dyn AsyncRead + Send + Unpin> = match running.child.stdout.take() {
+        Some(stdout) => Box::new(stdout),
+        None => Box::new(tokio::io::empty()),
+    };
+    seal::store(store, key, seal, stdout, ended(running)).await
+}
+
+async fn ended(running: Running) -> Result<(), Blocked> {
+    running.end().await.map(drop)
+}
+
+fn arguments(task: &DumpDatabase, facts: &Facts) -> Vec<String> {
+    let content = &task.settings.content;
+    let format = match task.settings.format {
+        DumpFormat::Custom => "custom",
+        DumpFormat::Directory => "directory",
+        DumpFormat::Plain => "plain",
+    };
+    let mut arguments = vec![
+        format!("--format={format}"),
+        // Ours is faster, smaller and tells when a bit was flipped.
+        "--compress=0".into(),
+        format!("--snapshot={}", facts.name),
+        "--no-password".into(),
+        LOCK_WAIT.into(),
+    ];
+    match content.what {
+        What::All => {}
+        What::SchemaOnly => arguments.push("--schema-only".into()),
+        What::DataOnly => arguments.push("--data-only".into()),
+    }
+    arguments.extend(content.schemas.iter().map(|schema| format!("--schema={}", pattern(schema))));
+    let Selection { taken, left_out, .. } = &facts.selection;
+    let tables = |flag: &'static str, tables: &[TableName]| -> Vec<String> {
+        tables.iter().map(|table| format!("{flag}={}.{}", pattern(&table.schema), pattern(&table.name))).collect()
+    };
+    arguments.extend(tables("--table", taken));
+    arguments.extend(tables("--exclude-table", left_out));
+    arguments.extend(tables("--exclude-table-data", &facts.selection.without_rows));
+    arguments
+}
+
+/// A name that `pg_dump` takes literally (psql, Patterns: what is within double quotes is itself).
+fn pattern(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_pattern() {
+        assert_eq!(pattern("Orders*\"2025\"."), "\"Orders*\"\"2025\"\".\"");
+    }
+}

@@ -1,0 +1,213 @@
+//! How does a backup become a database again, and how is it known to be the same? `pg_restore` fills an empty database; then every table is
+//! counted and compared with the manifest, and what must be true is asked.
+
+use std::path::Path;
+
+use tokio::sync::mpsc;
+
+use super::child;
+use super::seal::{self, Identity};
+use super::tools::{Service, Tools};
+use super::verify::{feed, unpacked};
+use crate::api::Reason;
+use crate::api::backup::{Assertion, DumpFormat};
+use crate::plan::action::Blocked;
+use crate::plan::backup::Manifest;
+use crate::plan::backup::manifest::TableRows;
+use crate::postgres::{Session, Target};
+use crate::sql::quote;
+use crate::storage::Store;
+
+/// A dump in a store, and what opens it.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// Key of the backup's directory.
+    pub directory: &'a str,
+    /// Its manifest.
+    pub manifest: &'a Manifest,
+    /// What decrypts it.
+    pub identity: Option<&'a Identity>,
+}
+
+/// Fills an empty database. `options` are those of `pg_restore` that depend on where.
+///
+/// # Errors
+/// What `pg_restore` or the store said. Then the database holds part of the dump.
+pub async fn fill(
+    source: Source<'_>,
+    target: &Target,
+    (tools, scratch): (&Tools, &Path),
+    options: &[&str],
+    jobs: i32,
+) -> Result<(), Blocked> {
+    let Source { store, directory, manifest, identity } = source;
+    if !manifest.data.recipients.is_empty() && identity.is_none() {
+        let message = "the backup is encrypted, and its identity is not given: name it in encryption.identitySecretRef, or identitySecretRef of the Restore's source";
+        return Err(Blocked::new(Reason::SecretNotFound, message));
+    }
+    let service = Service::of(target, scratch)?;
+    let key = format!("{directory}/{}", manifest.data.name);
+    let mut command = tools.program("pg_restore");
+    service.tell(&mut command).args(["--exit-on-error", "--no-password", "--dbname", &target.database]).args(options);
+    match manifest.format {
+        DumpFormat::Plain => {
+            let message =
+                "a plain dump is a script, which pgreeve does not run: take it to psql yourself, or back up in format Custom";
+            Err(Blocked::new(Reason::Unsupported, message))
+        }
+        DumpFormat::Custom => {
+            command.arg("--format=custom").stdin(std::process::Stdio::piped());
+            let mut running = child::start("pg_restore", &mut command)?;
+            let stdin = running.child.stdin.take();
+            let (into, chunks) = mpsc::channel(4);
+            let (opened, ()) = tokio::join!(seal::open(store, &key, &manifest.data, identity, into), feed(stdin, chunks));
+            let ended = running.end().await;
+            // A damaged object explains why its archive cannot be read.
+            opened.and(ended.map(drop))
+        }
+        DumpFormat::Directory => {
+            let unpacked = unpacked(store, &key, &manifest.data, scratch, identity).await?;
+            command.arg("--format=directory").arg("--jobs").arg(jobs.to_string()).arg(unpacked.path().join("dump"));
+            child::start("pg_restore", &mut command)?.end().await.map(drop)
+        }
+    }
+}
+
+/// Makes an empty database ready: a dump of chosen schemas creates the schema `public` too, which every database has.
+///
+/// # Errors
+/// Where `public` is not empty, or may not be dropped.
+pub async fn prepare(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
+    if !manifest.content.schemas.iter().any(|schema| schema == "public") {
+        return Ok(());
+    }
+    let dropped = session.client().batch_execute("DROP SCHEMA IF EXISTS public RESTRICT").await;
+    dropped.map_err(|error| crate::pass::blocked("making room for the schema public of the backup", &error.into()))
+}
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Rows that are as many as were dumped.
+    pub rows: i64,
+    /// Assertions that hold.
+    pub assertions: i32,
+}
+
+/// Compares a restored database with its manifest.
+///
+/// # Errors
+/// [`Reason::VerificationFailed`] with what differs.
+pub async fn compare(
+    session: &Session,
+    manifest: &Manifest,
+    counts: bool,
+    assertions: &[Assertion],
+) -> Result<Compared, Blocked> {
+    let mut compared = Compared::default();
+    if counts {
+        compared.rows = rows(session, &manifest.tables).await?;
+    }
+    if manifest.content.is_whole() {
+        extensions(session, manifest).await?;
+    }
+    valid(session).await?;
+    for assertion in assertions {
+        holds(session, assertion).await?;
+        compared.assertions += 1;
+    }
+    Ok(compared)
+}
+
+fn failed(message: String) -> Blocked {
+    Blocked::new(Reason::VerificationFailed, message)
+}
+
+async fn rows(session: &Session, tables: &[TableRows]) -> Result<i64, Blocked> {
+    let mut differ = Vec::new();
+    let mut total = 0;
+    for TableRows { table, rows } in tables {
+        let query = format!("SELECT pg_catalog.count(*) FROM ONLY {}", quote::table(table));
+        match session.client().query_one(&query, &[]).await {
+            Ok(row) if row.get::<_, i64>(0) == *rows => total += rows,
+            Ok(row) => differ.push(format!("{table} has {} rows and {rows} were dumped", row.get::<_, i64>(0))),
+            Err(error) => differ.push(format!("{table} cannot be counted: {}", crate::postgres::Fault::from(error).message)),
+        }
+    }
+    let more = differ.len().saturating_sub(3);
+    match differ.len() {
+        0 => Ok(total),
+        1..=3 => Err(failed(differ.join("; "))),
+        _ => Err(failed(format!("{}; and {more} more tables differ", differ[..3].join("; ")))),
+    }
+}
+
+async fn extensions(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
+    let query = "SELECT extname::pg_catalog.text FROM pg_catalog.pg_extension";
+    let found = session.client().query(query, &[]).await;
+    let found = found.map_err(|error| crate::pass::blocked("looking at the restored extensions", &error.into()))?;
+    let found: Vec<String> = found.iter().map(|row| row.get(0)).collect();
+    match manifest.extensions.iter().find(|extension| !found.contains(&extension.name)) {
+        None => Ok(()),
+        Some(extension) => Err(failed(format!("the extension {} is missing in the restored database", extension.name))),
+    }
+}
+
+async fn valid(session: &Session) -> Result<(), Blocked> {
+    let query = "SELECT i.indexrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_index i \
+        JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisvalid AND c.relkind = 'i' LIMIT 1";
+    let found = session.client().query_opt(query, &[]).await;
+    match found.map_err(|error| crate::pass::blocked("looking at the restored indexes", &error.into()))? {
+        None => Ok(()),
+        Some(row) => Err(failed(format!("the index {} is not valid in the restored database", row.get::<_, String>(0)))),
+    }
+}
+
+/// Asks in a transaction that changes nothing.
+async fn holds(session: &Session, assertion: &Assertion) -> Result<(), Blocked> {
+    let name = &assertion.name;
+    let client = session.client();
+    let refused = |error: tokio_postgres::Error| {
+        failed(format!("assertion \"{name}\" cannot be asked: {}", crate::postgres::Fault::from(error).message))
+    };
+    client.batch_execute("BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = '10min'").await.map_err(refused)?;
+    let asked =
+        client.query_one(&format!("SELECT (\n{}\n)::pg_catalog.int8", assertion.sql.trim().trim_end_matches(';')), &[]).await;
+    client.batch_execute("ROLLBACK").await.map_err(refused)?;
+    let found: Option<i64> = asked.map_err(refused)?.get(0);
+    judge(assertion, found).map_err(|what| failed(format!("assertion \"{name}\" does not hold: {what}")))
+}
+
+fn judge(assertion: &Assertion, found: Option<i64>) -> Result<(), String> {
+    let found = found.ok_or("its query answered NULL")?;
+    let Assertion { at_least, at_most, equals, .. } = assertion;
+    match (at_least, at_most, equals) {
+        (Some(least), ..) if found < *least => Err(format!("{found} is less than {least}")),
+        (_, Some(most), _) if found > *most => Err(format!("{found} is more than {most}")),
+        (.., Some(exactly)) if found != *exactly => Err(format!("{found} is not {exactly}")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_assertion_holds_within_its_bounds() {
+        let assertion = |more: serde_json::Value| -> Assertion {
+            let mut value = json!({"name": "users", "sql": "select 1"});
+            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(value).unwrap()
+        };
+        assert_eq!(judge(&assertion(json!({"atLeast": 1})), Some(1)), Ok(()));
+        assert_eq!(judge(&assertion(json!({"atLeast": 1})), Some(0)), Err("0 is less than 1".into()));
+        assert_eq!(judge(&assertion(json!({"atMost": 1})), Some(2)), Err("2 is more than 1".into()));
+        assert_eq!(judge(&assertion(json!({"equals": 3})), Some(2)), Err("2 is not 3".into()));
+        assert!(judge(&assertion(json!({"equals": 3})), None).is_err());
+    }
+}

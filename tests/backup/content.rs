@@ -1,0 +1,226 @@
+//! Does a backup hold what was asked for, exactly as it was at one moment, and say what it lacks?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgreeve::api::Reason;
+use pgreeve::api::backup::VerifyLevel;
+use serde_json::{Value, json};
+
+use crate::world::{SHOP, World};
+
+/// Tables and their rows.
+type Rows = &'static [(&'static str, i64)];
+
+fn rows(manifest: &pgreeve::plan::backup::Manifest) -> Vec<(String, i64)> {
+    manifest.tables.iter().map(|table| (table.table.to_string(), table.rows)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restored_is_what_was_there_row_by_row() {
+    let world = World::new(SHOP).await;
+    let task = world.task(json!({}));
+    let done = world.back_up(&task).await.unwrap();
+    let manifest = world.manifest(&task).await.unwrap();
+    let expected: Vec<(String, i64)> =
+        [("public.empty", 0), ("public.events_1", 12400), ("public.events_2", 7600), ("public.users", 2000)]
+            .map(|(name, rows)| (name.to_owned(), rows))
+            .into();
+    assert_eq!(rows(&manifest), expected);
+    assert_eq!((done.tables, done.rows), (4, 22_000));
+    assert_eq!(done.verified.as_ref().unwrap().level, VerifyLevel::Catalog);
+    let assertions = json!([{"name": "users exist", "sql": "select count(*) from users", "atLeast": 1}, {"name": "tickets", "sql": "select last_value from tickets;", "equals": 1000}]);
+    let verified = world.verify(&task, "Restore", assertions).await.unwrap();
+    assert_eq!((verified.rows_matched, verified.assertions), (Some(22_000), 2));
+    // Nothing is left of the server, and the store holds dump, globals, manifest and what was proven.
+    assert_eq!(world.files().len(), 4, "{:?}", world.files());
+    let wrong = json!([{"name": "users exist", "sql": "select count(*) from users", "atLeast": 3000}]);
+    let blocked = world.verify(&task, "Restore", wrong).await.unwrap_err();
+    assert_eq!(blocked.reason, Reason::VerificationFailed);
+    assert!(blocked.message.contains("\"users exist\" does not hold: 2000 is less than 3000"), "{}", blocked.message);
+    // Run again, it is the same backup.
+    let again = world.back_up(&task).await.unwrap();
+    assert_eq!((again.manifest, again.verified.unwrap().level), (done.manifest, VerifyLevel::Restore));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_writers_the_counts_are_those_of_the_dump() {
+    let world = World::new(SHOP).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = vec![];
+    for number in 0..3_i64 {
+        let (client, stop) = (world.database.superuser().await, Arc::clone(&stop));
+        writers.push(tokio::spawn(async move {
+            let mut changes = 0_i64;
+            while !stop.load(Ordering::Relaxed) {
+                let sql = if changes % 3 == 2 {
+                    "delete from users where id = $1::bigint - 1"
+                } else {
+                    "insert into users values ($1, 'new')"
+                };
+                client.execute(sql, &[&(1_000_000 * (number + 1) + changes)]).await.unwrap();
+                changes += 1;
+            }
+            changes
+        }));
+    }
+    for round in 0..3 {
+        let mut task = world.task(json!({"content": {"globals": false}}));
+        task.directory = format!("shop/{round}");
+        world.back_up(&task).await.unwrap();
+        world.verify(&task, "Restore", json!([])).await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut changes = 0;
+    for writer in writers {
+        changes += writer.await.unwrap();
+    }
+    println!("{changes} changes while three backups were made");
+    assert!(changes > 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_format_is_restored_but_the_script() {
+    let world = World::new(SHOP).await;
+    for (format, jobs, method) in [("Custom", 1, "None"), ("Directory", 2, "Zstd"), ("Plain", 1, "Zstd")] {
+        let mut task = world.task(json!({"format": format, "jobs": jobs, "compression": {"method": method}}));
+        task.directory = format.into();
+        let done = world.back_up(&task).await.unwrap();
+        assert_eq!(done.rows, 22_000, "{format}");
+        let restored = world.verify(&task, "Restore", json!([])).await;
+        match format {
+            "Plain" => assert_eq!(restored.unwrap_err().reason, Reason::Unsupported),
+            _ => assert_eq!(restored.unwrap().rows_matched, Some(22_000), "{format}"),
+        }
+        assert_eq!(world.verify(&task, "Catalog", json!([])).await.unwrap().level, VerifyLevel::Catalog);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_is_what_was_chosen_and_what_it_lacks_is_said() {
+    let world = World::new(&format!(
+        "{SHOP}; create schema audit; create table audit.log (n int); insert into audit.log values (1); select lo_create(4711)"
+    ))
+    .await;
+    let cases: [(Value, Rows, bool); 6] = [
+        (json!({"schemas": ["audit"]}), &[("audit.log", 1)], true),
+        (json!({"tables": [{"name": "events"}]}), &[("public.events_1", 12400), ("public.events_2", 7600)], true),
+        (json!({"excludeTables": [{"name": "events"}, {"name": "users"}]}), &[("audit.log", 1), ("public.empty", 0)], false),
+        (
+            json!({"excludeRows": [{"name": "events"}], "schemas": ["public"]}),
+            &[("public.empty", 0), ("public.events_1", 0), ("public.events_2", 0), ("public.users", 2000)],
+            true,
+        ),
+        (json!({"what": "SchemaOnly"}), &[], false),
+        (
+            json!({}),
+            &[
+                ("audit.log", 1),
+                ("public.empty", 0),
+                ("public.events_1", 12400),
+                ("public.events_2", 7600),
+                ("public.users", 2000),
+            ],
+            false,
+        ),
+    ];
+    for (number, (mut content, expected, lacks)) in cases.into_iter().enumerate() {
+        content["globals"] = json!(false);
+        // The view over what is left out cannot be restored.
+        content["excludeTables"] = match content.get("excludeTables") {
+            Some(tables) => json!([tables.as_array().unwrap().clone(), vec![json!({"name": "recent"})]].concat()),
+            None => json!([]),
+        };
+        world
+            .admin
+            .batch_execute(if number == 2 { "drop view recent; create table recent (n int)" } else { "select 1" })
+            .await
+            .unwrap();
+        let mut task = world.task(json!({"content": content}));
+        task.directory = format!("case-{number}");
+        let done = world.back_up(&task).await.unwrap_or_else(|blocked| panic!("{content}: {blocked:?}"));
+        let manifest = world.manifest(&task).await.unwrap();
+        let expected: Vec<(String, i64)> = expected.iter().map(|(name, rows)| ((*name).to_owned(), *rows)).collect();
+        let found: Vec<(String, i64)> = rows(&manifest).into_iter().filter(|(name, _)| name != "public.recent").collect();
+        assert_eq!(found, expected, "{content}");
+        assert_eq!(!done.omitted.is_empty(), lacks, "{content}: {:?}", done.omitted);
+        if !manifest.content.schemas.contains(&"audit".to_owned()) || number == 0 {
+            world.verify(&task, "Restore", json!([])).await.unwrap_or_else(|blocked| panic!("{content}: {blocked:?}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_objects_owners_grants_and_settings_are_not_lost() {
+    let world = World::new(SHOP).await;
+    let name = &world.database.name;
+    world
+        .admin
+        .batch_execute(&format!(
+            "create role {name}_app login; create role {name}_reader;
+             alter table users owner to {name}_app; grant select on users to {name}_reader;
+             grant connect on database {name} to {name}_reader; alter database {name} set work_mem = '7MB';
+             alter role {name}_app in database {name} set search_path = 'public, audit'; comment on database {name} is 'the shop''s';
+             select lo_from_bytea(4711, 'a large object')"
+        ))
+        .await
+        .unwrap();
+    let task = world.task(json!({}));
+    world.back_up(&task).await.unwrap();
+    let manifest = world.manifest(&task).await.unwrap();
+    assert_eq!(manifest.large_objects, 1);
+    let properties = &manifest.database.properties;
+    assert_eq!(properties.comment.as_deref(), Some("the shop's"));
+    assert!(
+        properties.settings.iter().any(|setting| setting.role.is_empty() && setting.name == "work_mem" && setting.value == "7MB")
+    );
+    assert!(properties.settings.iter().any(|setting| setting.role == format!("{name}_app") && setting.name == "search_path"));
+    assert!(
+        properties
+            .grants
+            .as_ref()
+            .unwrap()
+            .iter()
+            .any(|grant| grant.grantee == format!("{name}_reader") && grant.privilege == "CONNECT")
+    );
+    assert!(manifest.roles.contains(&format!("{name}_app")) && manifest.roles.contains(&format!("{name}_reader")));
+    let assertions = json!([
+        {"name": "large objects", "sql": "select count(*) from pg_largeobject_metadata", "equals": 1},
+        {"name": "owner", "sql": format!("select count(*) from pg_tables where tablename = 'users' and tableowner = '{name}_app'"), "equals": 1},
+        {"name": "grant", "sql": format!("select has_table_privilege('{name}_reader', 'users', 'select')::int"), "equals": 1},
+    ]);
+    world.verify(&task, "Restore", assertions).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_role_may_not_see_are_no_empty_backup() {
+    let world = World::new(SHOP).await;
+    let roles = world.database.roles().await;
+    let (owner, operator) = (&roles.owner, &roles.operator);
+    world
+        .admin
+        .batch_execute(&format!(
+            "grant pg_read_all_data to {operator}; alter table users owner to {owner}; alter table users enable row level security, force row level security"
+        ))
+        .await
+        .unwrap();
+    let mut access = world.access();
+    access.target.as_mut().unwrap().user = operator.clone();
+    let task = world.task(json!({"content": {"globals": false}}));
+    let blocked = world.back_up_with(&task, &access).await.unwrap_err();
+    assert_eq!(blocked.reason, Reason::MissingPrivilege);
+    assert!(blocked.message.contains("public.users") && blocked.message.contains("BYPASSRLS"), "{}", blocked.message);
+    assert!(world.files().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_no_longer_of_that_major_is_planned_anew_and_without_its_tools_nothing_begins() {
+    let world = World::new(SHOP).await;
+    let mut task = world.task(json!({}));
+    task.major = 14;
+    assert_eq!(world.back_up(&task).await.unwrap_err().reason, Reason::Stale);
+    let other = World::of_major(14, "select 1").await;
+    let blocked = other.back_up(&other.task(json!({}))).await.unwrap_err();
+    assert_eq!(blocked.reason, Reason::ToolsMissing);
+    assert!(blocked.message.contains("there is only 15."), "{}", blocked.message);
+}

@@ -1,0 +1,12 @@
+//! Is a backup whole, or not there at all, whatever breaks; and does it become the same database again?
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod content;
+mod damage;
+mod faults;
+mod program;
+mod secrets;
+mod world;

@@ -1,0 +1,75 @@
+//! Does a person get through a backup, a look, a proof and a restore, with the program alone?
+
+use std::process::{Command, Output};
+
+use crate::support::postgres::Database;
+use crate::world::{SHOP, World};
+
+fn pgreeve(database: &Database, arguments: &[&str]) -> Output {
+    let url = database.url("postgres");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgreeve"));
+    command.args(arguments).env("PGREEVE_DATABASE_URL", url).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_made_listed_proven_and_restored() {
+    let world = World::new(SHOP).await;
+    let place = world.volume.path().join("backups").display().to_string();
+    let made = pgreeve(&world.database, &["backup", &place]);
+    assert!(made.status.success(), "{}", text(&made));
+    let said = text(&made);
+    assert!(said.contains("4 tables with 22000 rows") && said.contains("Proven    read back"), "{said}");
+    let manifest = said.lines().next().unwrap().trim_start_matches("Backup").trim().to_owned();
+    let manifest = manifest.trim_start_matches("file://").to_owned();
+    let proven = pgreeve(&world.database, &["verify", &manifest, "--restore", "--assert", "select count(*) from users >= 2000"]);
+    assert!(
+        proven.status.success() && text(&proven).contains("22000 rows as they were dumped, 1 assertions hold"),
+        "{}",
+        text(&proven)
+    );
+    let wrong = pgreeve(&world.database, &["verify", &manifest, "--restore", "--assert", "select count(*) from users >= 2001"]);
+    assert_eq!(wrong.status.code(), Some(3), "{}", text(&wrong));
+    let listed = pgreeve(&world.database, &["backups", &place]);
+    assert!(
+        text(&listed)
+            .lines()
+            .nth(1)
+            .is_some_and(|line| line.contains("22000") && line.contains("Restore") && line.ends_with("manifest.json")),
+        "{}",
+        text(&listed)
+    );
+    // Never over what is there.
+    let refused = pgreeve(&world.database, &["restore", "backup", &manifest]);
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+    assert!(text(&refused).contains("is not empty"), "{}", text(&refused));
+    let empty = World::new("select 1").await;
+    let restored = pgreeve(&empty.database, &["restore", "backup", &manifest]);
+    assert!(restored.status.success() && text(&restored).contains("4 tables with 22000 rows"), "{}", text(&restored));
+    let rows: i64 = empty.admin.query_one("select count(*) from events", &[]).await.unwrap().get(0);
+    assert_eq!(rows, 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_manifest_and_what_is_no_place_say_so() {
+    let world = World::new("select 1").await;
+    let wrong = [
+        (&["verify", "s3://bucket/data.dump"][..], 64, "is no manifest"),
+        (&["backups", "ftp://host/x"][..], 1, "ftp:// is not known"),
+        (&["verify", "/nowhere/manifest.json"][..], 1, "/nowhere"),
+        (
+            &["backup", "/tmp/pgreeve-no-backup", "--programs", "/nowhere", "--table", "public.nothing"][..],
+            1,
+            "there is no such table",
+        ),
+    ];
+    for (arguments, code, says) in wrong {
+        let output = pgreeve(&world.database, arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
+        assert!(text(&output).contains(says), "{arguments:?}: {}", text(&output));
+    }
+    drop(std::fs::remove_dir_all("/tmp/pgreeve-no-backup"));
+}
