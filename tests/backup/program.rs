@@ -59,6 +59,10 @@ async fn what_is_no_manifest_and_what_is_no_place_say_so() {
     let wrong = [
         (&["verify", "s3://bucket/data.dump"][..], 64, "is no manifest"),
         (&["backups", "ftp://host/x"][..], 1, "ftp:// is not known"),
+        (&["backup", "/nowhere", "--jobs", "2"][..], 64, "goes with --format directory"),
+        (&["backup", "/nowhere", "--format", "plain", "--verify", "restore"][..], 64, "which pgreeve does not run"),
+        (&["backup", "/nowhere", "--data-only", "--verify", "restore"][..], 64, "into an empty server"),
+        (&["backup", "/nowhere", "--recipients-file", "/nowhere/keys", "--verify", "restore"][..], 64, "needs --identity-file"),
         (&["verify", "/nowhere/manifest.json"][..], 1, "/nowhere"),
         (
             &["backup", "/tmp/pgreeve-no-backup", "--programs", "/nowhere", "--table", "public.nothing"][..],
@@ -71,5 +75,7 @@ async fn what_is_no_manifest_and_what_is_no_place_say_so() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
         assert!(text(&output).contains(says), "{arguments:?}: {}", text(&output));
     }
+    let empty = world.volume.path().display().to_string();
+    assert_eq!(text(&pgreeve(&world.database, &["backups", &empty])), format!("no backups below {empty}\n"));
     drop(std::fs::remove_dir_all("/tmp/pgreeve-no-backup"));
 }

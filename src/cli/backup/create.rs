@@ -109,6 +109,7 @@ fn table(text: &str) -> Result<TableName, String> {
 impl Backup {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
+        self.check()?;
         let (session, target) = self.database.connect(globals).await?;
         let found = server::observe(&session).await.map_err(|fault| Failure::fault(&target.to_string(), &fault))?;
         drop(session);
@@ -134,6 +135,26 @@ impl Backup {
         }
         output::write(&report(&found.database, &done))?;
         Ok(Exit::Ok)
+    }
+
+    /// What one option says must go with the others.
+    fn check(&self) -> Result<(), Failure> {
+        let wrong = |message: &str| Err(Failure::new(Exit::Usage, message));
+        match (self.format, self.verify) {
+            (Format::Custom | Format::Plain, _) if self.jobs > 1 => {
+                wrong("--jobs above 1 goes with --format directory: only that is dumped in parallel")
+            }
+            (Format::Plain, Verify::Restore) => {
+                wrong("--verify restore goes with --format custom or directory: a plain dump is a script, which pgreeve does not run")
+            }
+            (_, Verify::Restore) if self.data_only => {
+                wrong("--verify restore does not go with --data-only: rows without their tables cannot be restored into an empty server")
+            }
+            (_, Verify::Restore) if self.recipients_file.is_some() && self.workshop.identity_file.is_none() => {
+                wrong("--verify restore of an encrypted backup needs --identity-file")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn settings(&self) -> BackupSettings {

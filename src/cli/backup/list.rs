@@ -25,6 +25,10 @@ impl Backups {
     pub async fn run(&self) -> Result<Exit, Failure> {
         let store = self.store.below(&self.from).map_err(failure)?;
         let (found, unreadable) = list(&store).await.map_err(failure)?;
+        if found.is_empty() && unreadable.is_empty() {
+            output::line(&format!("no backups below {}", self.from))?;
+            return Ok(Exit::Ok);
+        }
         let mut lines = vec![["AS OF", "DATABASE", "VERSION", "SIZE", "ROWS", "PROVEN", "MANIFEST"].map(str::to_owned)];
         for (directory, manifest) in &found {
             let proven = proven(&store, directory, manifest).await.map_err(failure)?;
