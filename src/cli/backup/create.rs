@@ -144,12 +144,12 @@ impl Backup {
             (Format::Custom | Format::Plain, _) if self.jobs > 1 => {
                 wrong("--jobs above 1 goes with --format directory: only that is dumped in parallel")
             }
-            (Format::Plain, Verify::Restore) => {
-                wrong("--verify restore goes with --format custom or directory: a plain dump is a script, which pgreeve does not run")
-            }
-            (_, Verify::Restore) if self.data_only => {
-                wrong("--verify restore does not go with --data-only: rows without their tables cannot be restored into an empty server")
-            }
+            (Format::Plain, Verify::Restore) => wrong(
+                "--verify restore goes with --format custom or directory: a plain dump is a script, which pgreeve does not run",
+            ),
+            (_, Verify::Restore) if self.data_only => wrong(
+                "--verify restore does not go with --data-only: rows without their tables cannot be restored into an empty server",
+            ),
             (_, Verify::Restore) if self.recipients_file.is_some() && self.workshop.identity_file.is_none() => {
                 wrong("--verify restore of an encrypted backup needs --identity-file")
             }
