@@ -44,9 +44,8 @@ lint: ## Formatting, clippy, the pure part by itself, dependencies, shell script
 	git ls-files '*.sh' '.ci/run' | xargs shellcheck
 
 .PHONY: unit
-unit: ## Tests of the library, with and without I/O
+unit: ## Tests of the library; that its pure part needs nothing else, lint has checked
 	cargo test --lib --locked
-	cargo test --lib --no-default-features --locked
 
 .PHONY: integration
 integration: ## Tests against real PostgreSQL 14 to 18 and a real API server, and the fault harness

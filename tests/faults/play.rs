@@ -242,7 +242,8 @@ fn plays(scenario: Scenario, undisturbed: &Undisturbed) -> Vec<Play> {
     for number in 1..=undisturbed.writes {
         cuts.extend([WriteFault::CutBefore, WriteFault::CutAfter].map(|cut| Disturbance::Write(number, cut)));
         others.push(Disturbance::Write(number, WriteFault::Disowned(504)));
-        others.extend(REFUSALS.map(|(status, after)| Disturbance::Write(number, WriteFault::Refused(status, after))));
+        let refusals = refusals(scenario, number);
+        others.extend(refusals.map(|(status, after)| Disturbance::Write(number, WriteFault::Refused(status, after))));
     }
     plays.extend(pairs(&cuts, &others).map(|faults| Play { faults, then: Then::GoesOn, pods: Pods::One }));
     plays.extend(cuts.iter().map(|cut| Play { faults: vec![*cut], then: Then::Dies, pods: Pods::One }));
@@ -251,6 +252,13 @@ fn plays(scenario: Scenario, undisturbed: &Undisturbed) -> Vec<Play> {
         plays.extend(watches().map(goes_on));
     }
     plays
+}
+
+/// What a write is answered: everything, one after the other. Where Jobs make each playing dear, every write meets two of the answers, in turn, so
+/// that each answer comes several times; all writes take the same way through the same code.
+fn refusals(scenario: Scenario, number: usize) -> impl Iterator<Item = (u16, Option<u32>)> {
+    let count = if scenario.law.is_some() { 2 } else { REFUSALS.len() };
+    REFUSALS.into_iter().cycle().skip(number * 2 % REFUSALS.len()).take(count)
 }
 
 /// Some of all pairs of a cut and another fault; `PGREEVE_FAULT_SEED` chooses others.
