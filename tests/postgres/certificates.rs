@@ -63,11 +63,20 @@ impl Tested {
         self.reload("select").await;
     }
 
+    /// Until a new session finds the new settings, and with them the new certificate.
     async fn reload(&self, sql: &str) {
         let admin = self.server.superuser("postgres").await;
         admin.batch_execute(sql).await.unwrap();
+        let before = self.loaded_at().await;
         admin.batch_execute("select pg_reload_conf()").await.unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        while self.loaded_at().await == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn loaded_at(&self) -> String {
+        let session = self.server.superuser("postgres").await;
+        session.query_one("select pg_conf_load_time()::text", &[]).await.unwrap().get(0)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -89,6 +98,8 @@ impl Tested {
             self.path("names").display(),
             certificate.display()
         ));
+        // It is good until the second is over in which it was made.
+        std::thread::sleep(Duration::from_millis(1100));
         (certificate, key)
     }
 

@@ -69,7 +69,7 @@ impl S3 {
         command.args(["--port", &format!("127.0.0.1:{port}")]);
         let ca = is_certified.then(|| {
             let (certificate, key) = (home.join("server.crt"), home.join("server.key"));
-            let ca = certificate::issue(&home, &certificate, &key);
+            let ca = certificate::issue("DNS:localhost,IP:127.0.0.1", &home, &certificate, &key);
             command.arg("--cert").arg(certificate).arg("--key").arg(key);
             ca
         });
