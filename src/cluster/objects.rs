@@ -27,10 +27,7 @@ pub async fn fetch<K>(client: &Client, namespace: &str, name: &str) -> kube::Res
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
-    let resource = ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
-        &K::plural(&()),
-    );
+    let resource = resource::<K>();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let Some(raw) = api.get_opt(name).await? else { return Ok(None) };
     let typed = typed(&raw);
@@ -74,10 +71,7 @@ async fn raw_page<K>(client: &Client, namespace: &str, wanted: &ListParams) -> k
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
-    let resource = ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
-        &K::plural(&()),
-    );
+    let resource = resource::<K>();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let found = api.list(&wanted.clone().limit(PAGE)).await?;
     let next = found.metadata.continue_.filter(|token| !token.is_empty()).map(|token| wanted.clone().continue_token(&token));
@@ -121,10 +115,7 @@ where
     if raw.data.get("status").is_some_and(|found| same(found, status)) {
         return Ok(false);
     }
-    let resource = ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
-        &K::plural(&()),
-    );
+    let resource = resource::<K>();
     let namespace = raw.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
     let mut version = raw.metadata.resource_version.clone();
@@ -150,6 +141,31 @@ where
         }
     }
     Ok(false)
+}
+
+/// Adds a finalizer to an object, or removes it. Only from the object as it was read: whoever has changed it meanwhile is not overruled.
+///
+/// # Errors
+/// What the API server or the connection said; a conflict where the object is another one now.
+pub async fn set_finalizer<K>(client: &Client, raw: &DynamicObject, finalizer: &str, wanted: bool) -> kube::Result<DynamicObject>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let mut finalizers: Vec<String> = raw.finalizers().iter().filter(|found| *found != finalizer).cloned().collect();
+    if wanted {
+        finalizers.push(finalizer.to_owned());
+    }
+    let metadata = json!({"uid": raw.metadata.uid, "resourceVersion": raw.metadata.resource_version, "finalizers": finalizers});
+    let namespace = raw.namespace().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource::<K>());
+    api.patch(&raw.name_any(), &PatchParams::default(), &Patch::Merge(json!({"metadata": metadata}))).await
+}
+
+fn resource<K: Resource<DynamicType = ()>>() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
+        &K::plural(&()),
+    )
 }
 
 /// Equal, a missing field counting as null.

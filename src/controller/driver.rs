@@ -157,19 +157,27 @@ impl<K: Kind> Drive<K> {
         let client = &self.context.client;
         let unavailable = |error| objects::unavailable(&format!("{} {namespace}/{name}", K::NAME), &error);
         let fetched = objects::fetch::<K::Object>(client, namespace, name).await.map_err(unavailable)?;
-        let Some(Fetched { raw, typed }) = fetched.filter(|found| found.raw.metadata.deletion_timestamp.is_none()) else {
-            return Ok(None);
-        };
+        let Some(Fetched { raw, typed }) = fetched else { return Ok(None) };
         let before = raw.data.get("status").cloned().unwrap_or(Value::Null);
-        let report = match &typed {
+        let is_deleted = raw.metadata.deletion_timestamp.is_some();
+        let (raw, report) = match &typed {
+            Ok(object) if is_deleted => match self.finalize(&raw, object).await? {
+                Some(report) => (raw, report),
+                None => return Ok(None),
+            },
             Ok(object) => {
+                let Some(raw) = self.finalizer(raw, self.kind.needs_finalizer(object)).await? else { return Ok(None) };
                 let requested = object.annotations().get(REQUESTED_AT_ANNOTATION).cloned();
-                self.kind.pass(object, requested.as_deref()).await
+                (raw, self.kind.pass(object, requested.as_deref()).await)
             }
+            // What its traces are is not known: it must not stay for ever.
+            Err(_) if is_deleted => return self.finalizer(raw, false).await.map(|_| None),
             Err(error) => {
                 let message =
                     format!("{} {namespace}/{name} cannot be read: {error}; correct the field and apply it again", K::NAME);
-                self.kind.unreadable(&before, raw.metadata.generation, &Blocked::new(Reason::InvalidSpec, message))
+                let blocked = Blocked::new(Reason::InvalidSpec, message);
+                let report = self.kind.unreadable(&before, raw.metadata.generation, &blocked);
+                (raw, report)
             }
         };
         self.measure(namespace, name, &report);
@@ -180,11 +188,40 @@ impl<K: Kind> Drive<K> {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
             Err(error) => return Err(unavailable(error)),
         }
-        if let Ok(object) = &typed {
+        if let Ok(object) = &typed
+            && !is_deleted
+        {
             self.kind.written(object, &report).await;
         }
         self.tell(&raw, &before, &report).await;
         Ok(Some(report))
+    }
+
+    /// One pass over a deleted object. `None` where nothing keeps it any more.
+    async fn finalize(&self, raw: &DynamicObject, object: &K::Object) -> Result<Option<Report>, Blocked> {
+        let is_kept = K::FINALIZER.is_some_and(|finalizer| raw.finalizers().iter().any(|found| found == finalizer));
+        if !is_kept {
+            return Ok(None);
+        }
+        let report = self.kind.finalize(object).await?;
+        if report.is_none() {
+            self.finalizer(raw.clone(), false).await?;
+        }
+        Ok(report)
+    }
+
+    /// Adds or removes the kind's finalizer where it is not as wanted. `None` if the object is gone.
+    async fn finalizer(&self, raw: DynamicObject, wanted: bool) -> Result<Option<DynamicObject>, Blocked> {
+        let Some(finalizer) = K::FINALIZER else { return Ok(Some(raw)) };
+        if raw.finalizers().iter().any(|found| found == finalizer) == wanted {
+            return Ok(Some(raw));
+        }
+        let what = format!("{} {}/{}", K::NAME, raw.namespace().unwrap_or_default(), raw.name_any());
+        match objects::set_finalizer::<K::Object>(&self.context.client, &raw, finalizer, wanted).await {
+            Ok(changed) => Ok(Some(changed)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+            Err(error) => Err(objects::unavailable(&format!("finalizer of {what}"), &error)),
+        }
     }
 
     fn measure(&self, namespace: &str, name: &str, report: &Report) {

@@ -39,6 +39,22 @@ pub(crate) trait Kind: Send + Sync + 'static {
     /// The status of an object whose spec our types cannot read.
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report;
 
+    /// What keeps a deleted object until its traces are removed; `None` for a kind that leaves none.
+    const FINALIZER: Option<&'static str> = None;
+
+    /// Whether the object must not go before [`finalize`](Self::finalize) has let it go.
+    fn needs_finalizer(&self, _object: &Self::Object) -> bool {
+        false
+    }
+
+    /// One pass over an object that somebody has deleted: `None` lets it go; a report says what it still waits for.
+    ///
+    /// # Errors
+    /// What was in the way; it is tried again.
+    fn finalize(&self, _object: &Self::Object) -> impl Future<Output = Result<Option<Report>, Blocked>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Forgets an object that is gone.
     fn forget(&self, namespace: &str, name: &str);
 }
