@@ -33,8 +33,8 @@ use super::postgres_database::SecretRef;
     printcolumn(name = "Verified", type_ = "string", json_path = ".status.verification.level"),
     printcolumn(name = "Database", type_ = "string", json_path = ".spec.databaseRef.name"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
-    printcolumn(name = "Rows", type_ = "integer", json_path = ".status.tables.rows"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completedAt"),
+    printcolumn(name = "Rows", type_ = "integer", json_path = ".status.tables.rows", priority = "1"),
     printcolumn(
         name = "Status",
         type_ = "string",

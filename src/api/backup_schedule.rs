@@ -32,7 +32,7 @@ use super::span::SpanUnit;
     printcolumn(name = "Backups", type_ = "integer", json_path = ".status.backups.complete"),
     printcolumn(name = "Last backup", type_ = "date", json_path = ".status.lastBackup.completedAt"),
     printcolumn(name = "Last verified", type_ = "date", json_path = ".status.lastVerified.completedAt"),
-    printcolumn(name = "Next run", type_ = "string", json_path = ".status.nextRun"),
+    printcolumn(name = "Next run", type_ = "string", json_path = ".status.nextRun", priority = "1"),
     printcolumn(
         name = "Status",
         type_ = "string",

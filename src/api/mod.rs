@@ -55,7 +55,16 @@ pub const REQUESTED_AT_ANNOTATION: &str = "pgreeve.dev/requestedAt";
 
 /// Every CRD, in the order in which a person meets them. The files under `crds/` are exactly these.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [PostgresDatabase::crd(), PartitionPolicy::crd(), RetentionPolicy::crd(), RetentionHold::crd()].map(finish).into()
+    let crds = [
+        PostgresDatabase::crd(),
+        PartitionPolicy::crd(),
+        RetentionPolicy::crd(),
+        RetentionHold::crd(),
+        BackupSchedule::crd(),
+        Backup::crd(),
+        Restore::crd(),
+    ];
+    crds.map(finish).into()
 }
 
 /// Leaves out what an empty value would only add noise to: GitOps tools report `shortNames: []` as a difference for ever.

@@ -162,10 +162,7 @@ where
 }
 
 fn resource<K: Resource<DynamicType = ()>>() -> ApiResource {
-    ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())),
-        &K::plural(&()),
-    )
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(&K::group(&()), &K::version(&()), &K::kind(&())), &K::plural(&()))
 }
 
 /// Equal, a missing field counting as null.
