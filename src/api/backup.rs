@@ -45,7 +45,7 @@ use super::postgres_database::SecretRef;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.databaseRef == oldSelf.databaseRef && self.content == oldSelf.content && self.format == oldSelf.format && self.jobs == oldSelf.jobs && self.compression == oldSelf.compression && self.destination == oldSelf.destination && has(self.encryption) == has(oldSelf.encryption) && (!has(self.encryption) || self.encryption == oldSelf.encryption) && self.verify == oldSelf.verify && has(self.scratch) == has(oldSelf.scratch) && (!has(self.scratch) || self.scratch == oldSelf.scratch) && self.job == oldSelf.job")
+#[x_kube(validation = Rule::new("self.databaseRef == oldSelf.databaseRef && self.content == oldSelf.content && self.format == oldSelf.format && self.jobs == oldSelf.jobs && self.compression == oldSelf.compression && self.destination == oldSelf.destination && has(self.encryption) == has(oldSelf.encryption) && (!has(self.encryption) || self.encryption == oldSelf.encryption) && self.verify == oldSelf.verify && (has(self.assertions) ? self.assertions : []) == (has(oldSelf.assertions) ? oldSelf.assertions : []) && has(self.scratch) == has(oldSelf.scratch) && (!has(self.scratch) || self.scratch == oldSelf.scratch) && self.job == oldSelf.job")
     .message("a backup cannot become another one: only hold and deletionPolicy can be changed; create another Backup"))]
 pub struct BackupSpec {
     /// The database.
@@ -112,6 +112,8 @@ fn one() -> i32 {
 /// What of the database is dumped.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+// pg_dump, --table: `--schema` has no effect beside it.
+#[x_kube(validation = Rule::new("!has(self.schemas) || !has(self.tables) || self.schemas.size() == 0 || self.tables.size() == 0").message("pg_dump ignores a choice of schemas beside one of tables: give either schemas or tables").field_path(".tables"))]
 pub struct Content {
     /// Only these schemas; all where empty. A dump of some schemas has neither extensions nor large objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -255,7 +257,11 @@ impl std::fmt::Display for VerifyLevel {
 /// Something that must be true of a restored database.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.atLeast) || has(self.atMost) || has(self.equals)").message("say what the query must come to: give atLeast, atMost or equals"))]
+#[x_kube(
+    validation = Rule::new("has(self.atLeast) || has(self.atMost) || has(self.equals)").message("say what the query must come to: give atLeast, atMost or equals"),
+    validation = Rule::new("!has(self.equals) || (!has(self.atLeast) && !has(self.atMost))").message("a number that is given needs no bounds: equals goes alone").field_path(".equals"),
+    validation = Rule::new("!has(self.atLeast) || !has(self.atMost) || self.atLeast <= self.atMost").message("no number is enough: atMost is less than atLeast").field_path(".atMost")
+)]
 pub struct Assertion {
     /// What it is called in the status.
     #[schemars(length(min = 1, max = 63))]

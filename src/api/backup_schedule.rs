@@ -42,7 +42,11 @@ use super::span::SpanUnit;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.restoreTest) || self.backup.format != 'Plain'").message("a plain dump is not restored by pgreeve, because it is a script: use format Custom or Directory, or no restoreTest").field_path(".restoreTest"))]
+#[x_kube(
+    validation = Rule::new("!has(self.restoreTest) || self.backup.format != 'Plain'").message("a plain dump is not restored by pgreeve, because it is a script: use format Custom or Directory, or no restoreTest").field_path(".restoreTest"),
+    validation = Rule::new("!has(self.restoreTest) || self.backup.content.what != 'DataOnly'").message("data without its tables cannot be restored into an empty server: use what All or SchemaOnly, or no restoreTest").field_path(".restoreTest"),
+    validation = Rule::new("!has(self.restoreTest) || !has(self.backup.encryption) || has(self.backup.encryption.identitySecretRef)").message("an encrypted backup is restored only with its identity: give backup.encryption.identitySecretRef, or no restoreTest").field_path(".restoreTest")
+)]
 pub struct BackupScheduleSpec {
     /// The database. It cannot be changed: a schedule for another database is another schedule.
     #[x_kube(validation = Rule::new("self == oldSelf").message("databaseRef cannot be changed; delete this schedule (its backups stay) and create one for the other database"))]

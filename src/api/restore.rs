@@ -48,6 +48,7 @@ use super::span::SpanUnit;
     validation = Rule::new("self.databaseRef == oldSelf.databaseRef && self.source == oldSelf.source && has(self.targetDatabase) == has(oldSelf.targetDatabase) && (!has(self.targetDatabase) || self.targetDatabase == oldSelf.targetDatabase) && self.strategy == oldSelf.strategy && (has(self.workloads) ? self.workloads : []) == (has(oldSelf.workloads) ? oldSelf.workloads : [])")
         .message("what a Restore restores, where and beside which workloads cannot be changed; create another Restore"),
     validation = Rule::new("self.strategy != 'New' || has(self.targetDatabase)").message("strategy New makes a database: give targetDatabase").field_path(".targetDatabase"),
+    validation = Rule::new("!has(self.targetDatabase) || size(bytes(self.targetDatabase)) <= 63").message("targetDatabase is longer than the 63 bytes of a PostgreSQL name").field_path(".targetDatabase"),
     validation = Rule::new("self.strategy != 'New' || !has(self.workloads) || self.workloads.size() == 0").message("a new database disturbs nobody: workloads go with strategy Swap or Replace").field_path(".workloads"),
     validation = Rule::new("self.strategy == 'Swap' || !self.rollback").message("only strategy Swap keeps the previous database to roll back to").field_path(".rollback")
 )]

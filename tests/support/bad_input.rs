@@ -48,7 +48,15 @@ struct Line {
 }
 
 /// The files, one a kind.
-const FILES: [&str; 4] = ["postgres-database.yaml", "partition-policy.yaml", "retention-policy.yaml", "retention-hold.yaml"];
+const FILES: [&str; 7] = [
+    "postgres-database.yaml",
+    "partition-policy.yaml",
+    "retention-policy.yaml",
+    "retention-hold.yaml",
+    "backup.yaml",
+    "backup-schedule.yaml",
+    "restore.yaml",
+];
 
 /// The objects that the cases start from, which nobody must refuse.
 pub fn bases() -> Vec<Value> {
