@@ -81,6 +81,7 @@ reasons! {
     DestinationUnavailable: Waiting, "The object store or volume did not do what was asked of it.", "It is tried again by itself; check that the store runs and can be reached from the Job's Pod.";
     Referenced: Waiting, "Rows of another table refer to what should go, so it stays.", "Let the rows that refer to it go first; the message names the foreign key.";
     BackupMissing: Waiting, "The backup that the policy asks for is not there, so nothing goes.", "See why the BackupSchedule has no backup of that age; the message names it.";
+    WorkloadTaken: Waiting, "Another Restore has scaled the workload to nothing.", "Wait until that one has brought it back; the message names both.";
     HoldsUnknown: Waiting, "The RetentionHolds could not be read, so nothing goes.", "Nothing to do if the API server was briefly away; check the operator's RBAC if it repeats.";
     InvalidSpec: Stalled, "The spec asks for something that cannot be done.", "Change the field that the message names.";
     DatabaseNotFound: Stalled, "No PostgresDatabase of that name is in this namespace.", "Create it, or correct spec.databaseRef.name.";
@@ -101,6 +102,8 @@ reasons! {
     DefaultForbidden: Stalled, "A default partition exists and the policy forbids one.", "Detach the default partition, or set spec.defaultPartition to Keep.";
     TooManyPartitions: Stalled, "The spec asks for more partitions than one policy may create.", "Use a longer interval, a later create.from, or a smaller horizon.";
     IndexMissing: Stalled, "Rows cannot be found without scanning a table: the age column, or a foreign key that refers to the table, has no index.", "Run the CREATE INDEX CONCURRENTLY that the message names.";
+    WorkloadNotFound: Stalled, "A workload that is to be scaled to nothing does not exist.", "Correct the name or the selector in a new Restore, or create the workload.";
+    WorkloadForbidden: Stalled, "The operator may not read or change a workload that is to be scaled to nothing.", "Grant it in the chart's restores.workloads; the message names the right.";
     DestinationInvalid: Stalled, "The object store or volume refuses, or the destination is wrong.", "Correct the destination, its Secret or the bucket's rights, as the message says.";
     ExportMismatch: Stalled, "What lies in the object store is not what was written.", "Find out who removes or changes objects in the bucket; nothing was removed from the database.";
     BackupDamaged: Stalled, "What lies in the object store is not the backup that was written.", "Find out who removes or changes objects in the bucket, and back up anew; the message names the object.";

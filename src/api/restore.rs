@@ -348,7 +348,7 @@ pub struct ScaledWorkload {
     /// Whether a CronJob was suspended already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<bool>,
-    /// What would scale it up meanwhile, such as `HorizontalPodAutoscaler api`, and was held.
+    /// What would scale it up meanwhile, such as `ScaledObject api`, and is held; after a colon, why one is not, so that what it does is undone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<String>,
     /// How often somebody scaled it up meanwhile, and it was scaled down again.

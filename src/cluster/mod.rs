@@ -1,4 +1,5 @@
-//! How is Kubernetes talked to? Objects read by name, Secrets read by name, statuses applied, events published, Jobs run.
+//! How is Kubernetes talked to? Objects read by name, Secrets read by name, statuses applied, events published, Jobs run,
+//! workloads scaled.
 //!
 //! Nothing here knows PostgreSQL.
 
@@ -7,3 +8,4 @@ pub mod events;
 pub mod jobs;
 pub mod objects;
 pub mod secrets;
+pub mod workloads;

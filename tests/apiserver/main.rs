@@ -25,4 +25,5 @@ mod retention_policy;
 mod rights;
 mod roads;
 mod sessions;
+mod workloads;
 mod world;
