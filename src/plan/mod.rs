@@ -26,6 +26,7 @@ pub mod snapshot;
 pub mod status;
 pub mod task;
 pub mod window;
+pub mod wrong;
 
 pub use action::{Action, Blocked, Note, ObjectId, Plan};
 pub use gate::Gate;

@@ -62,6 +62,7 @@ async fn what_is_no_manifest_and_what_is_no_place_say_so() {
         (&["backup", "/nowhere", "--jobs", "2"][..], 64, "goes with --format directory"),
         (&["backup", "/nowhere", "--format", "plain", "--verify", "restore"][..], 64, "which pgreeve does not run"),
         (&["backup", "/nowhere", "--data-only", "--verify", "restore"][..], 64, "into an empty server"),
+        (&["backup", "/nowhere", "--schema", "a", "--table", "b.c"][..], 64, "does not go with --table"),
         (&["backup", "/nowhere", "--recipients-file", "/nowhere/keys", "--verify", "restore"][..], 64, "needs --identity-file"),
         (&["verify", "/nowhere/manifest.json"][..], 1, "/nowhere"),
         (

@@ -153,6 +153,9 @@ impl Backup {
             (_, Verify::Restore) if self.recipients_file.is_some() && self.workshop.identity_file.is_none() => {
                 wrong("--verify restore of an encrypted backup needs --identity-file")
             }
+            _ if !self.schemas.is_empty() && !self.tables.is_empty() => {
+                wrong("--schema does not go with --table: pg_dump ignores a choice of schemas beside one of tables")
+            }
             _ => Ok(()),
         }
     }

@@ -6,24 +6,25 @@ use serde_json::Value;
 
 use super::flaw::{By, Flaw};
 use crate::api::policy::Window;
-use crate::api::{PartitionPolicy, PostgresDatabase, RetentionHold, RetentionPolicy, Span};
-use crate::plan::retention::{self, Wrong};
-use crate::plan::{partition, window};
+use crate::api::{Backup, BackupSchedule, PartitionPolicy, PostgresDatabase, RetentionHold, RetentionPolicy, Span};
+use crate::plan::wrong::Wrong;
+use crate::plan::{backup, partition, retention, window};
 
 /// What is wrong with an object that has the right form.
 pub fn check(kind: &str, object: &Value, now: Timestamp) -> Vec<Flaw> {
     match kind {
-        "PartitionPolicy" => read::<PartitionPolicy>(object).map_or_else(|flaw| vec![flaw], |policy| policy_flaws(&policy, now)),
-        "PostgresDatabase" => {
-            read::<PostgresDatabase>(object).map_or_else(|flaw| vec![flaw], |database| database_flaws(&database))
-        }
-        "RetentionPolicy" => {
-            read::<RetentionPolicy>(object).map_or_else(|flaw| vec![flaw], |policy| retention_flaws(&policy, now))
-        }
-        "RetentionHold" => read::<RetentionHold>(object)
-            .map_or_else(|flaw| vec![flaw], |hold| retention::check_hold(&hold.spec).iter().map(of_wrong).collect()),
+        "PartitionPolicy" => judge(object, |policy: PartitionPolicy| policy_flaws(&policy, now)),
+        "PostgresDatabase" => judge(object, |database: PostgresDatabase| database_flaws(&database)),
+        "RetentionPolicy" => judge(object, |policy: RetentionPolicy| retention_flaws(&policy, now)),
+        "RetentionHold" => judge(object, |hold: RetentionHold| flaws(&retention::check_hold(&hold.spec))),
+        "BackupSchedule" => judge(object, |schedule: BackupSchedule| flaws(&backup::check::check(&schedule.spec, now))),
+        "Backup" => judge(object, |one: Backup| flaws(&backup::check::check_backup(&one.spec))),
         _ => vec![],
     }
+}
+
+fn judge<T: DeserializeOwned>(object: &Value, check: impl FnOnce(T) -> Vec<Flaw>) -> Vec<Flaw> {
+    read(object).map_or_else(|flaw| vec![flaw], check)
 }
 
 fn read<T: DeserializeOwned>(object: &Value) -> Result<T, Flaw> {
@@ -48,13 +49,14 @@ fn policy_flaws(policy: &PartitionPolicy, now: Timestamp) -> Vec<Flaw> {
 }
 
 fn retention_flaws(policy: &RetentionPolicy, now: Timestamp) -> Vec<Flaw> {
-    let mut flaws: Vec<Flaw> = retention::check(&policy.spec, now).iter().map(of_wrong).collect();
+    let mut flaws = flaws(&retention::check(&policy.spec, now));
     flaws.extend(window_flaws(&policy.spec.policy.window, now));
     flaws
 }
 
-fn of_wrong(wrong: &Wrong) -> Flaw {
-    Flaw::at(&format!("spec.{}", wrong.field), By::Meaning, wrong.message.clone(), wrong.remedy.clone())
+fn flaws(wrong: &[Wrong]) -> Vec<Flaw> {
+    let of = |wrong: &Wrong| Flaw::at(&format!("spec.{}", wrong.field), By::Meaning, wrong.message.clone(), wrong.remedy.clone());
+    wrong.iter().map(of).collect()
 }
 
 fn window_flaws(windows: &[Window], now: Timestamp) -> Vec<Flaw> {

@@ -1,5 +1,6 @@
 //! How is a database backed up, proven and restored? What Jobs are told, when backups begin, and which may go.
 
+pub mod check;
 pub mod keep;
 pub mod manifest;
 pub mod slots;

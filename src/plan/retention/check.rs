@@ -6,54 +6,21 @@ use jiff::tz::TimeZone;
 use super::expiry::midnight;
 use crate::api::retention_hold::RetentionHoldSpec;
 use crate::api::row_retention::RowRetention;
-use crate::api::span::SpanError;
 use crate::api::{RetentionPolicySpec, Span, TableName};
 use crate::plan::rows;
-use crate::plan::schedule::Schedule;
 use crate::plan::window;
-
-/// A field whose value cannot be meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// The field below `spec`, such as `keep.age`.
-    pub field: String,
-    /// What is so, with the value.
-    pub message: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-impl Wrong {
-    fn new(field: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into(), remedy: remedy.into() }
-    }
-
-    /// From a message of the form `field "value" is so: remedy`.
-    fn split(message: &str, fields: &[&str]) -> Self {
-        let field = fields.iter().find(|field| message.starts_with(**field)).copied().unwrap_or_default();
-        let text = message.strip_prefix(field).unwrap_or(message).trim_start();
-        let (what, remedy) = text.rsplit_once(": ").unwrap_or((text, "change it"));
-        Self::new(field, what, remedy)
-    }
-}
-
-impl std::fmt::Display for Wrong {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "spec.{} {}: {}", self.field, self.message, self.remedy)
-    }
-}
+use crate::plan::wrong::{self, Wrong, counted, fixed};
 
 /// What is wrong with a policy, its windows left aside.
 pub fn check(spec: &RetentionPolicySpec, now: Timestamp) -> Vec<Wrong> {
     let mut wrong = Vec::new();
-    wrong.extend(Schedule::parse(&spec.schedule, "UTC").err().map(|message| Wrong::split(&message, &["schedule"])));
+    wrong.extend(wrong::schedule("schedule", &spec.schedule, now).err());
     let zone = window::zone(&spec.time_zone);
     wrong.extend(zone.err().map(|message| Wrong::split(&message, &["timeZone"])));
     let now = now.to_zoned(TimeZone::UTC);
-    let age = spec.keep.age.and_then(|age| age.subtract_from(&now).err());
-    wrong.extend(age.map(|error| of_span("keep.age", &error)));
+    wrong.extend(spec.keep.age.and_then(|age| counted("keep.age", age, &now, Span::subtract_from)));
     if let Some(partitions) = &spec.partitions {
-        wrong.extend(partitions.grace.add_to(&now).err().map(|error| of_span("partitions.grace", &error)));
+        wrong.extend(counted("partitions.grace", partitions.grace, &now, Span::add_to));
         wrong.extend(itself("partitions.archiveTable", partitions.archive_table.as_ref(), &spec.table));
     }
     if let Some(export) = &spec.export {
@@ -92,16 +59,6 @@ fn of_rows(rows: &RowRetention, table: &TableName) -> Vec<Wrong> {
 fn itself(field: &str, archive: Option<&TableName>, table: &TableName) -> Option<Wrong> {
     let message = format!("{table} is the table itself, which cannot be its own archive");
     archive.filter(|archive| *archive == table).map(|_| Wrong::new(field, message, "name another table"))
-}
-
-fn fixed(field: &str, span: Span) -> Option<Wrong> {
-    span.to_std().err().map(|error| of_span(field, &error))
-}
-
-fn of_span(field: &str, error: &SpanError) -> Wrong {
-    let text = error.to_string();
-    let (what, remedy) = text.split_once(": ").unwrap_or((&text, "write another length"));
-    Wrong::new(field, what, remedy)
 }
 
 /// What is wrong with a hold: dates must exist, and its range must hold something.

@@ -22,7 +22,7 @@ mod surround;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Wrong, check, check_hold};
+pub use check::{check, check_hold};
 pub use expiry::midnight;
 pub use facts::{Archive, Catalog, Detail, Facts, Hold, Incoming, MARK, Mark, Proof, Retired, Surroundings};
 pub use of_rows::plan_rows;
