@@ -62,6 +62,11 @@ reasons! {
     JobRunning: Fine, "A Job does the work; the message says since when, or what its Pod waits for.", "Wait for it. `kubectl logs job/NAME` shows how it is coming along; a deleted Job is made anew.";
     RunStarted: Fine, "A run of the schedule has begun; what it is for, and what its Jobs report, is written down before it acts on it.", "Nothing to do.";
     Applied: Fine, "A plan has been carried out.", "Nothing to do.";
+    Restoring: Fine, "A restore is under way; the message says what it does.", "Nothing to do.";
+    Restored: Fine, "The restored database is in use.", "Nothing to do. With strategy Swap the replaced one is kept until status.rollbackUntil; set spec.rollback to true to have it back.";
+    RolledBack: Fine, "The database that had been replaced is in use again.", "Nothing to do. The restored one is kept until status.rollbackUntil; set spec.rollback to false to have it again.";
+    RestoreWaits: Waiting, "Another Restore of the same database is under way.", "Wait for it, or delete it; the message names it.";
+    Quiescing: Waiting, "Workloads or sessions are still there, and the database is not replaced before they are gone.", "Wait, or see why they stay; the message names them.";
     Deferred: Waiting, "A lock was not free within its budget, so the change was put off to spare the application.", "It is tried again by itself; the message names the sessions in the way. End the long transaction if it should not be there.";
     Stale: Waiting, "The catalog changed between plan and apply, so nothing more was touched.", "Nothing to do: the next pass plans anew.";
     ActionFailed: Waiting, "PostgreSQL refused an action.", "Read the SQLSTATE in the message; the action is tried again with growing delays.";
@@ -108,6 +113,12 @@ reasons! {
     ExportMismatch: Stalled, "What lies in the object store is not what was written.", "Find out who removes or changes objects in the bucket; nothing was removed from the database.";
     BackupDamaged: Stalled, "What lies in the object store is not the backup that was written.", "Find out who removes or changes objects in the bucket, and back up anew; the message names the object.";
     ToolsMissing: Stalled, "The programs of the server's major version are not in the Job's image.", "Correct the operator's images.postgres, or spec.job.image.";
+    RoleMissing: Stalled, "Roles that the backup names do not exist on this server.", "Create the roles that the message names; `globals` of the backup says how they were.";
+    ExtensionMissing: Stalled, "Extensions that the backup has are not available on this server.", "Install the packages of the extensions that the message names.";
+    DatabaseInUse: Stalled, "Something in a database keeps it from being replaced or dropped.", "Do what the message says: end the sessions, prepared transactions or replication slots that it names.";
+    NameTaken: Stalled, "A database of that name exists.", "Choose another spec.targetDatabase, or restore over the existing one with strategy Swap.";
+    NotEmpty: Stalled, "The database that a backup is to be restored into is not empty.", "Nothing to do: the operator makes another one. Find out who writes there if it repeats.";
+    RestoreFailed: Stalled, "A restore has failed, and what it had touched was put back.", "Read status.failure, correct what it names, and create another Restore.";
     Unsupported: Stalled, "The table uses something that cannot be maintained safely.", "See the message.";
 }
 

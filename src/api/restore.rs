@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Span;
-use super::backup::{Assertion, Verification};
+use super::backup::{Assertion, Tables, Verification};
 use super::destination::Destination;
 use super::job::{JobSettings, Scratch};
 use super::policy::{DatabaseRef, PlanStatus};
@@ -50,6 +50,7 @@ use super::span::SpanUnit;
     validation = Rule::new("self.strategy != 'New' || has(self.targetDatabase)").message("strategy New makes a database: give targetDatabase").field_path(".targetDatabase"),
     validation = Rule::new("!has(self.targetDatabase) || size(bytes(self.targetDatabase)) <= 63").message("targetDatabase is longer than the 63 bytes of a PostgreSQL name").field_path(".targetDatabase"),
     validation = Rule::new("self.strategy != 'New' || !has(self.workloads) || self.workloads.size() == 0").message("a new database disturbs nobody: workloads go with strategy Swap or Replace").field_path(".workloads"),
+    validation = Rule::new("self.strategy == 'Replace' || !self.skipSafetyBackup").message("only strategy Replace drops a database and makes a safety backup of it before").field_path(".skipSafetyBackup"),
     validation = Rule::new("self.strategy == 'Swap' || !self.rollback").message("only strategy Swap keeps the previous database to roll back to").field_path(".rollback")
 )]
 pub struct RestoreSpec {
@@ -88,6 +89,10 @@ pub struct RestoreSpec {
     /// What must be so before the restored database takes the place of the other.
     #[serde(default)]
     pub verify: RestoreVerify,
+    /// Whether strategy Replace drops the database without a backup of it as it is now. What was written since the restored backup is then lost
+    /// for good.
+    #[serde(default)]
+    pub skip_safety_backup: bool,
     /// How long the workloads and sessions may take to go. Then the restore gives up, and everything comes back.
     #[serde(default = "RestoreSpec::quiesce_timeout")]
     pub quiesce_timeout: Span,
@@ -255,9 +260,18 @@ pub struct RestoreStatus {
     /// The database that the backup is restored into, until it takes its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_database: Option<String>,
+    /// OID of the database that the backup is restored into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_oid: Option<i64>,
+    /// How often a database was made to restore into: what a broken-off try has left in one is no place for the next.
+    #[serde(default)]
+    pub attempts: i32,
     /// The replaced database, as long as it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_database: Option<String>,
+    /// URL of the backup that strategy Replace made of the database before it dropped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety_backup: Option<String>,
     /// Until when spec.rollback has an effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_until: Option<Time>,
@@ -293,13 +307,51 @@ pub struct RestoreStatus {
 pub struct Chosen {
     /// The manifest's URL.
     pub url: String,
+    /// The store of the backup.
+    pub destination: Destination,
+    /// Key of the directory of its objects.
+    pub directory: String,
+    /// The Secret with the age identity that decrypts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_secret_ref: Option<SecretRef>,
     /// SHA-256 of the manifest.
     pub manifest: String,
-    /// The server's system identifier.
-    pub system_identifier: String,
+    /// The server's system identifier, where the role may read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
     /// OID of the database that is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<i64>,
+    /// When the backup's snapshot was taken: the moment that the database goes back to.
+    pub snapshot_at: Time,
+    /// Size of the backed up database on its server's disk in bytes.
+    pub bytes: i64,
+    /// Tables and their rows.
+    pub tables: Tables,
+    /// How the database is made.
+    pub like: Like,
+}
+
+/// How a database is made.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Like {
+    /// Its owner.
+    pub owner: String,
+    /// Encoding, such as `UTF8`.
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// Locale provider: `libc`, `icu` or `builtin`.
+    pub provider: String,
+    /// Locale of the provider, where that is not libc.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// Rules of an ICU collation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icu_rules: Option<String>,
 }
 
 /// Where a restore is.

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::api::Reason;
 use crate::plan::action::{Action, Blocked};
 use crate::plan::backup::manifest::Verified;
-use crate::plan::backup::{DumpDatabase, VerifyBackup};
+use crate::plan::backup::{DumpDatabase, InspectBackup, RestoreDump, VerifyBackup};
 use crate::plan::removal::{ArchiveRows, ExportPartition};
+use crate::plan::restore::names::Proof;
 use crate::postgres::Target;
 use crate::postgres::execute::Budget;
 use crate::storage::Credentials;
@@ -27,6 +28,10 @@ pub enum Task {
     DumpDatabase(Box<DumpDatabase>),
     /// See [`VerifyBackup`].
     VerifyBackup(Box<VerifyBackup>),
+    /// See [`InspectBackup`].
+    InspectBackup(Box<InspectBackup>),
+    /// See [`RestoreDump`].
+    RestoreDump(Box<RestoreDump>),
 }
 
 impl Task {
@@ -37,6 +42,8 @@ impl Task {
             Action::ArchiveRows(rows) => Some(Self::ArchiveRows(rows.clone())),
             Action::DumpDatabase(dump) => Some(Self::DumpDatabase(dump.clone())),
             Action::VerifyBackup(verify) => Some(Self::VerifyBackup(verify.clone())),
+            Action::InspectBackup(inspect) => Some(Self::InspectBackup(inspect.clone())),
+            Action::RestoreDump(restore) => Some(Self::RestoreDump(restore.clone())),
             _ => None,
         }
     }
@@ -78,6 +85,10 @@ pub enum Report {
     BackedUp(Box<backup::BackedUp>),
     /// A backup has been proven.
     Verified(Verified),
+    /// A backup's manifest has been read.
+    Inspected(Box<backup::inspect::Inspected>),
+    /// A backup has been restored and compared.
+    Restored(Proof),
 }
 
 /// Carries out a task.
@@ -90,5 +101,7 @@ pub async fn run(task: &Task, access: &Access) -> Result<Report, Blocked> {
         Task::ArchiveRows(task) => archive::run(task, access).await.map(Report::RowsMoved),
         Task::DumpDatabase(task) => backup::run(task, access).await.map(|done| Report::BackedUp(Box::new(done))),
         Task::VerifyBackup(task) => backup::verify(task, access).await.map(Report::Verified),
+        Task::InspectBackup(task) => backup::inspect::run(task, access).await.map(|found| Report::Inspected(Box::new(found))),
+        Task::RestoreDump(task) => backup::into::run(task, access).await.map(Report::Restored),
     }
 }

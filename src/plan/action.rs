@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::backup::{DumpDatabase, RemoveBackup, RestoreDump, VerifyBackup};
+use super::backup::{DumpDatabase, InspectBackup, RemoveBackup, RestoreDump, VerifyBackup};
 pub use super::change::Change;
 use super::fingerprint;
 use super::removal::{
@@ -80,6 +80,8 @@ pub enum Action {
     DumpDatabase(Box<DumpDatabase>),
     /// A backup is read back, or restored to try it. A task.
     VerifyBackup(Box<VerifyBackup>),
+    /// A backup's manifest is read before it is restored. A task.
+    InspectBackup(Box<InspectBackup>),
     /// A backup is restored into a database. A task.
     RestoreDump(Box<RestoreDump>),
     /// A backup's objects are removed. A task where the operator cannot do it.
@@ -281,7 +283,7 @@ impl Plan {
 }
 
 /// The verbs of all actions, in the order of summaries.
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "create",
     "repair",
     "clean up",
@@ -296,6 +298,7 @@ const VERBS: [&str; 16] = [
     "drop",
     "back up",
     "verify",
+    "inspect",
     "restore",
     "remove",
 ];
@@ -320,6 +323,7 @@ impl Action {
             Action::DropTable(_) => "drop",
             Action::DumpDatabase(_) => "back up",
             Action::VerifyBackup(_) => "verify",
+            Action::InspectBackup(_) => "inspect",
             Action::RestoreDump(_) => "restore",
             Action::RemoveBackup(_) => "remove",
         }
@@ -333,6 +337,7 @@ impl Action {
                 | Action::ArchiveRows(_)
                 | Action::DumpDatabase(_)
                 | Action::VerifyBackup(_)
+                | Action::InspectBackup(_)
                 | Action::RestoreDump(_)
                 | Action::RemoveBackup(_)
         )
@@ -381,6 +386,7 @@ impl Action {
             Action::DropTable(drop) => &drop.table.table.name,
             Action::DumpDatabase(dump) => &dump.backup,
             Action::VerifyBackup(verify) => &verify.backup,
+            Action::InspectBackup(inspect) => &inspect.backup,
             Action::RestoreDump(restore) => &restore.database,
             Action::RemoveBackup(remove) => &remove.backup,
         }
@@ -407,6 +413,7 @@ impl Action {
             Action::DropTable(drop) => drop.describe(),
             Action::DumpDatabase(dump) => format!("to {}/{}", dump.settings.destination, dump.directory),
             Action::VerifyBackup(verify) => verify.describe(),
+            Action::InspectBackup(inspect) => format!("in {}/{}", inspect.stored.destination, inspect.stored.directory),
             Action::RestoreDump(restore) => format!("from {}/{}", restore.stored.destination, restore.stored.directory),
             Action::RemoveBackup(remove) => format!("from {}/{}", remove.stored.destination, remove.stored.directory),
         }

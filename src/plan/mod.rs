@@ -19,6 +19,7 @@ pub mod naming;
 pub mod outcome;
 pub mod partition;
 pub mod removal;
+pub mod restore;
 pub mod retention;
 pub mod rows;
 pub mod schedule;

@@ -42,6 +42,7 @@ impl Task {
             Action::ArchiveRows(rows) => Some(&rows.job),
             Action::DumpDatabase(dump) => Some(&dump.settings.job),
             Action::VerifyBackup(verify) => Some(&verify.job),
+            Action::InspectBackup(inspect) => Some(&inspect.job),
             Action::RestoreDump(restore) => Some(&restore.job),
             Action::RemoveBackup(remove) => Some(&remove.job),
             _ => None,
@@ -60,6 +61,11 @@ impl Task {
     /// Whether it needs the database at all: what only concerns a store gets no credentials for a server.
     pub fn needs_database(&self) -> bool {
         !matches!(self.action, Action::VerifyBackup(_) | Action::RemoveBackup(_))
+    }
+
+    /// Whether it logs in as the admin of the PostgresDatabase where there is one: databases are made and filled by whom may do so.
+    pub const fn wants_admin(&self) -> bool {
+        matches!(self.action, Action::InspectBackup(_) | Action::RestoreDump(_))
     }
 
     /// The major version of PostgreSQL whose programs it needs, if it needs any.
@@ -94,6 +100,8 @@ impl Task {
     pub fn identity(&self) -> Option<&SecretRef> {
         match &self.action {
             Action::DumpDatabase(dump) => dump.settings.encryption.as_ref()?.identity_secret_ref.as_ref(),
+            // A manifest is not encrypted.
+            Action::InspectBackup(_) => None,
             action => stored(action)?.identity.as_ref(),
         }
     }
@@ -103,6 +111,7 @@ impl Task {
 fn stored(action: &Action) -> Option<&Stored> {
     match action {
         Action::VerifyBackup(verify) => Some(&verify.stored),
+        Action::InspectBackup(inspect) => Some(&inspect.stored),
         Action::RestoreDump(restore) => Some(&restore.stored),
         Action::RemoveBackup(remove) => Some(&remove.stored),
         _ => None,

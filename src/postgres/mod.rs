@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod connect;
+pub mod databases;
 pub mod details;
 pub mod error;
 pub mod execute;

@@ -35,6 +35,10 @@ pub fn script(action: &Action) -> Script {
         Action::DropForeignKey(key) => removal::drop_foreign_key(key),
         Action::DropTable(drop) => removal::drop_table(drop),
         // What PostgreSQL's own programs and the store do.
-        Action::DumpDatabase(_) | Action::VerifyBackup(_) | Action::RestoreDump(_) | Action::RemoveBackup(_) => Script::default(),
+        Action::DumpDatabase(_)
+        | Action::VerifyBackup(_)
+        | Action::InspectBackup(_)
+        | Action::RestoreDump(_)
+        | Action::RemoveBackup(_) => Script::default(),
     }
 }

@@ -9,6 +9,7 @@ pub mod partition;
 pub mod quote;
 pub mod range;
 pub mod removal;
+pub mod restore;
 pub mod rows;
 pub mod script;
 

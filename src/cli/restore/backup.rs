@@ -10,7 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::location::StoreArgs;
 use super::super::{Globals, output};
 use crate::api::backup::Assertion;
-use crate::job::backup::restore::{Source, compare, fill, prepare};
+use crate::job::backup::restore::{Source, compare, fill, prepare, something};
 use crate::job::backup::tools::Tools;
 use crate::job::backup::verify::manifest;
 use crate::postgres::{Session, server};
@@ -50,7 +50,7 @@ impl Backup {
         let (session, target) = self.database.connect(globals).await?;
         let fault = |fault| Failure::fault(&target.to_string(), &fault);
         let found = server::observe(&session).await.map_err(fault)?;
-        if let Some(table) = something(&session).await? {
+        if let Some(table) = something(&session).await.map_err(failure)? {
             let message = format!(
                 "database {} is not empty (it has {table}), and nothing is restored over what is there: create an empty one, such as `createdb {}_restored`",
                 found.database, found.database
@@ -76,15 +76,4 @@ impl Backup {
         ))?;
         Ok(Exit::Ok)
     }
-}
-
-/// Something of a user that the database has.
-async fn something(session: &Session) -> Result<Option<String>, Failure> {
-    let query = "SELECT c.oid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e') \
-        ORDER BY c.oid LIMIT 1";
-    let row = session.client().query_opt(query, &[]).await;
-    let row = row.map_err(|error| Failure::fault("looking whether the database is empty", &error.into()))?;
-    Ok(row.map(|row| row.get(0)))
 }

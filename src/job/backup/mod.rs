@@ -13,6 +13,8 @@
 mod child;
 mod dump;
 mod facts;
+pub mod inspect;
+pub mod into;
 mod pack;
 pub mod restore;
 pub mod scratch;

@@ -87,6 +87,20 @@ pub async fn prepare(session: &Session, manifest: &Manifest) -> Result<(), Block
     dropped.map_err(|error| crate::pass::blocked("making room for the schema public of the backup", &error.into()))
 }
 
+/// A table, or the like, that a user has made in the database: then it is not empty.
+///
+/// # Errors
+/// What the server said.
+pub async fn something(session: &Session) -> Result<Option<String>, Blocked> {
+    let query = "SELECT c.oid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e') \
+        ORDER BY c.oid LIMIT 1";
+    let row = session.client().query_opt(query, &[]).await;
+    let row = row.map_err(|error| crate::pass::blocked("looking whether the database is empty", &error.into()))?;
+    Ok(row.map(|row| row.get(0)))
+}
+
 /// What was compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {

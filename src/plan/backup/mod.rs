@@ -54,6 +54,20 @@ pub struct VerifyBackup {
     pub job: JobSettings,
 }
 
+/// A backup's manifest is read, and what the server lacks for its restore is looked for. A Job does it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InspectBackup {
+    /// Name of the Backup, or its URL.
+    pub backup: String,
+    /// Where its objects are.
+    pub stored: Stored,
+    /// The database of the server that it would take the place of: another one is connected to.
+    pub database: String,
+    /// The Pod that does it.
+    pub job: JobSettings,
+}
+
 /// A backup is restored into a database that exists for it, and compared with its manifest. A Job does it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

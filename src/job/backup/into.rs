@@ -1,0 +1,135 @@
+//! How does a backup get into the database that was made for it? It is filled, compared with the manifest, and given what its dump does not
+//! carry; then its own comment says that it is whole.
+//!
+//! Guarantees: only a database of this name and OID with the witness of the restore is touched, and only an empty one is filled. A run that
+//! finds it whole reports what was proven then. One that finds it half filled refuses it: the operator makes another one.
+
+use std::time::Instant;
+
+use super::super::Access;
+use super::inspect::checksum;
+use super::restore::{Compared, Source, compare, fill, prepare, something};
+use super::tools::Tools;
+use super::verify;
+use crate::api::Reason;
+use crate::api::condition::shorten;
+use crate::api::restore::RowCounts;
+use crate::clock::Clock;
+use crate::plan::action::Blocked;
+use crate::plan::backup::manifest::Manifest;
+use crate::plan::backup::{RestoreDump, Stored};
+use crate::plan::restore::names::{Proof, Witness};
+use crate::postgres::{Fault, Session, Target};
+use crate::sql::restore as sql;
+use crate::storage::Store;
+
+/// Longest part of an error that a comment keeps.
+const QUOTED: usize = 500;
+
+/// Most statements that were refused, and longest, that a report names.
+const OMITTED: (usize, usize) = (5, 200);
+
+/// Restores and compares.
+///
+/// # Errors
+/// Why the database is not whole. Then it holds part of the backup, and says so in its comment.
+pub async fn run(task: &RestoreDump, access: &Access) -> Result<Proof, Blocked> {
+    let Stored { destination, directory, .. } = &task.stored;
+    let store = Store::open(destination, &access.storage)?;
+    let (manifest, content) = verify::manifest(&store, directory).await?;
+    if checksum(&content) != task.manifest {
+        let message =
+            format!("the manifest in {destination}/{directory} is another one than was chosen: somebody has replaced it");
+        return Err(Blocked::new(Reason::BackupDamaged, message));
+    }
+    let target = Target { database: task.database.clone(), ..access.target()?.clone() };
+    let session = Session::open(&target).await.map_err(|fault| crate::pass::blocked(&target.to_string(), &fault))?;
+    let witness = witness(&session, task).await?;
+    if let Some(proof) = witness.proof {
+        return Ok(proof);
+    }
+    if let Some(found) = something(&session).await? {
+        let why = witness.failure.map(|failure| format!(": {failure}")).unwrap_or_default();
+        let message = format!("database {} holds part of a former try ({found}), and is made anew{why}", task.database);
+        return Err(Blocked::new(Reason::NotEmpty, message));
+    }
+    let source = Source { store: &store, directory, manifest: &manifest, identity: access.workshop.identity.as_ref() };
+    match restored(task, access, source, (&session, &target)).await {
+        Ok(proof) => {
+            let whole = Witness { proof: Some(proof.clone()), comment: manifest.database.properties.comment.clone(), ..witness };
+            note(&session, &task.database, &whole).await?;
+            Ok(proof)
+        }
+        Err(blocked) => {
+            // For the next one, who finds it half filled. Without an answer that one says only so.
+            let failure = Some(shorten(&blocked.message, QUOTED));
+            drop(note(&session, &task.database, &Witness { failure, ..witness }).await);
+            Err(blocked)
+        }
+    }
+}
+
+/// The witness of the database that we are in, if that is the one which was meant.
+async fn witness(session: &Session, task: &RestoreDump) -> Result<Witness, Blocked> {
+    let query = "SELECT oid, pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()";
+    let row = session.client().query_one(query, &[]).await.map_err(refused)?;
+    let (oid, comment): (u32, Option<String>) = (row.get(0), row.get(1));
+    let (wanted, found) = (Witness::read(Some(&task.witness)), Witness::read(comment.as_deref()));
+    match (wanted, found) {
+        (Some(wanted), Some(found)) if oid == task.oid && wanted.restore == found.restore && wanted.role == found.role => {
+            Ok(found)
+        }
+        _ => {
+            let message = format!("database {} is not the one that was made for this restore, and is left alone", task.database);
+            Err(Blocked::new(Reason::Stale, message))
+        }
+    }
+}
+
+async fn restored(
+    task: &RestoreDump,
+    access: &Access,
+    source: Source<'_>,
+    (session, target): (&Session, &Target),
+) -> Result<Proof, Blocked> {
+    let begun = Instant::now();
+    let manifest = source.manifest;
+    let tools = Tools::find(task.major, &access.workshop.programs).await?;
+    prepare(session, manifest).await?;
+    fill(source, target, (&tools, &access.workshop.scratch), &[], 2).await?;
+    let counts = task.row_counts == RowCounts::Exact;
+    let Compared { rows, assertions } = compare(session, manifest, counts, &task.assertions).await?;
+    session.client().batch_execute("ANALYZE").await.map_err(refused)?;
+    let omitted = properties(session, &task.database, manifest).await?;
+    Ok(Proof {
+        at: Clock::system().now(),
+        rows: counts.then_some(rows),
+        assertions,
+        seconds: i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX),
+        omitted,
+    })
+}
+
+/// What the dump does not carry. What our role may not put back is told.
+async fn properties(session: &Session, database: &str, manifest: &Manifest) -> Result<Vec<String>, Blocked> {
+    let mut omitted = Vec::new();
+    for statement in sql::properties(database, &manifest.database.properties) {
+        let Err(error) = session.client().batch_execute(&statement).await else { continue };
+        let fault = Fault::from(error);
+        // A refusal leaves the session as it was.
+        if session.is_closed() || fault.sqlstate.is_none() {
+            return Err(crate::pass::blocked(&statement, &fault));
+        }
+        omitted.push(shorten(&format!("{statement}: {}", fault.message), OMITTED.1));
+    }
+    omitted.truncate(OMITTED.0);
+    Ok(omitted)
+}
+
+async fn note(session: &Session, database: &str, witness: &Witness) -> Result<(), Blocked> {
+    session.client().batch_execute(&sql::comment(database, Some(&witness.text()))).await.map_err(refused)
+}
+
+fn refused(error: tokio_postgres::Error) -> Blocked {
+    crate::pass::blocked("the database that is restored into", &error.into())
+}

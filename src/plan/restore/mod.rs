@@ -1,0 +1,284 @@
+//! What does a restore do next? One decision from what is declared, what is written down and what is there.
+//!
+//! Flow of a pass: the databases of the server are looked at ([`sight`]), [`next`] says what to do, the controller does that one thing and the
+//! status is written; then the next pass begins. What cannot be found out again is written down before it is acted on: which backup was
+//! chosen, which database is replaced, what workloads had. All else is told by the server itself: OIDs and comments say which database is
+//! which ([`names::Witness`]), so that a pass goes on from wherever the last one broke off.
+//!
+//! Guarantees: nothing of the application is touched before the restored database was compared with its manifest; a database that gave its name
+//! away is never dropped by its name alone; whatever happens, there is a database of the name that accepts connections, or the next pass sees
+//! to it.
+
+pub mod names;
+pub mod preflight;
+pub mod report;
+pub mod sight;
+
+use jiff::Timestamp;
+
+use crate::api::Reason;
+use crate::api::restore::{OnFailure, RestoreSpec, RestoreStatus, ScaledWorkload, Step, Strategy};
+use crate::plan::action::Blocked;
+use sight::{Database, Places, Sight};
+
+/// What a decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// UID of the Restore.
+    pub uid: &'a str,
+    /// What is declared.
+    pub spec: &'a RestoreSpec,
+    /// What is written down.
+    pub status: &'a RestoreStatus,
+    /// Name of the database that is restored.
+    pub target: &'a str,
+    /// What is there.
+    pub sight: &'a Sight,
+    /// What time it is.
+    pub now: Timestamp,
+}
+
+/// The one thing that a pass does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// A Job reads the manifest, and looks what the server lacks.
+    Inspect,
+    /// Nothing can be done before somebody acts.
+    Refuse(Blocked),
+    /// The plan waits for its word; the message says which.
+    Await(String),
+    /// This step begins. Only that is written down.
+    Enter(Step),
+    /// An empty database is made.
+    Create,
+    /// A database that was made gets its witness.
+    Witness(Database),
+    /// A Job restores into this database and compares it.
+    Fill(Database),
+    /// A database of the restore is dropped: it is no longer needed.
+    Drop(Database),
+    /// What workloads have is written down, and they begin to go.
+    Record,
+    /// They go to nothing.
+    Lower,
+    /// The names change: the first gives its name away, the second takes it.
+    Swap(Option<Database>, Database),
+    /// A database accepts connections again.
+    Open(Database),
+    /// Workloads come back.
+    Raise,
+    /// It has failed for this reason; what follows puts things back.
+    GiveUp(String),
+    /// The other database is kept until this moment.
+    Keep(Timestamp),
+    /// There is nothing to do any more.
+    Rest,
+}
+
+/// How often a database is made to restore into before that counts as a failure.
+pub const ATTEMPTS: i32 = 4;
+
+/// What a workload's state says while it is at nothing.
+pub const DOWN: &str = "Down";
+
+/// Decides.
+pub fn next(facts: &Facts<'_>) -> Act {
+    let Facts { spec, status, sight, target, uid, .. } = facts;
+    let places = Places::of(sight, target, uid, status);
+    if status.step == Step::Done {
+        return Act::Rest;
+    }
+    if status.failure.is_some() {
+        return putting_back(facts, &places);
+    }
+    if status.step == Step::Keeping {
+        return keeping(facts, &places);
+    }
+    let before = status.completed_at.is_none();
+    if before && spec.rollback && status.step > Step::AwaitingConfirmation && !places.is_swapped() {
+        return Act::GiveUp("spec.rollback was set before anything was replaced".into());
+    }
+    match status.step {
+        Step::Preflight | Step::AwaitingConfirmation => preflight::next(facts, &places),
+        Step::Restoring | Step::Verifying => restoring(facts, &places),
+        Step::Quiescing => quiescing(facts, &places),
+        Step::Fencing | Step::Swapping | Step::Unfencing => swapping(facts, &places),
+        Step::ScalingUp if is_up(&status.workloads) => Act::Enter(Step::Keeping),
+        Step::ScalingUp => Act::Raise,
+        Step::Keeping | Step::Done => Act::Rest,
+    }
+}
+
+/// Whether all workloads are back, or left alone.
+fn is_up(workloads: &[ScaledWorkload]) -> bool {
+    workloads.iter().all(|workload| workload.state.as_deref() != Some(DOWN))
+}
+
+fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
+    let Facts { status, uid, .. } = facts;
+    if places.is_swapped() {
+        return Act::Enter(Step::ScalingUp);
+    }
+    if let Some(gone) = moved(facts, places) {
+        return Act::GiveUp(gone);
+    }
+    let Some(restored) = places.restored else {
+        return match status.attempts < ATTEMPTS {
+            true => Act::Create,
+            false => Act::GiveUp(format!("{} tries to restore broke off", status.attempts)),
+        };
+    };
+    match restored.witness(uid) {
+        None => Act::Witness(restored.clone()),
+        Some(witness) if witness.failure.is_some() => match status.attempts < ATTEMPTS {
+            true => Act::Drop(restored.clone()),
+            false => Act::GiveUp(witness.failure.unwrap_or_default()),
+        },
+        Some(_) if status.verification.is_none() => Act::Fill(restored.clone()),
+        Some(_) => Act::Record,
+    }
+}
+
+/// Whether the database that is to be replaced is another one than was chosen.
+fn moved(facts: &Facts<'_>, places: &Places<'_>) -> Option<String> {
+    let Facts { target, status, spec, .. } = facts;
+    let replaces = status.chosen.as_ref().and_then(|chosen| chosen.replaces);
+    match (replaces, places.live) {
+        (Some(_), _) if places.is_as_before() => None,
+        (None, None) => None,
+        (Some(oid), None) => Some(format!("database {target} (OID {oid}) is gone: somebody else has dropped or renamed it")),
+        (Some(oid), Some(live)) => Some(format!("database {target} is another one now: it had OID {oid} and has {}", live.oid)),
+        (None, Some(_)) if spec.strategy == Strategy::New => Some(format!("a database {target} has been made meanwhile")),
+        (None, Some(_)) => Some(format!("a database {target} has been made meanwhile, and none was chosen to be replaced")),
+    }
+}
+
+fn quiescing(facts: &Facts<'_>, places: &Places<'_>) -> Act {
+    let Facts { spec, status, now, .. } = facts;
+    if wanted(facts, places).is_none() {
+        return Act::Enter(Step::ScalingUp);
+    }
+    let since = status.step_at.as_ref().map_or(*now, |at| at.0);
+    let limit = spec.quiesce_timeout.to_std().unwrap_or_default();
+    if since.saturating_add(limit).is_ok_and(|until| until < *now) {
+        let message = format!("workloads and sessions were not gone within quiesceTimeout ({})", spec.quiesce_timeout);
+        return out_of_time(facts, places, message);
+    }
+    Act::Lower
+}
+
+/// A first swap that does not come about is a failure. One that leads back leaves all as it is, and is tried again.
+fn out_of_time(facts: &Facts<'_>, places: &Places<'_>, message: String) -> Act {
+    match (facts.status.completed_at.is_none(), places.live) {
+        (true, _) => Act::GiveUp(message),
+        (false, Some(live)) if !live.is_open => Act::Open(live.clone()),
+        (false, _) => Act::Enter(Step::ScalingUp),
+    }
+}
+
+/// What gives the name away and what takes it; `None` where all is as it should be.
+fn wanted<'a>(facts: &Facts<'_>, places: &Places<'a>) -> Option<(Option<&'a Database>, &'a Database)> {
+    let rolls_back = facts.spec.rollback && facts.status.completed_at.is_some();
+    let comes = if rolls_back { places.replaced? } else { places.restored? };
+    if places.live.is_some_and(|live| live.oid == comes.oid) {
+        return None;
+    }
+    Some((places.live, comes))
+}
+
+fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
+    match wanted(facts, places) {
+        // A connection may have broken after the commit.
+        None => match places.live {
+            Some(live) if !live.is_open => Act::Open(live.clone()),
+            _ => Act::Enter(Step::ScalingUp),
+        },
+        Some((leaves, comes)) => {
+            let is_meant = leaves
+                .is_none_or(|leaves| [places.restored, places.replaced].iter().flatten().any(|ours| ours.oid == leaves.oid));
+            let since = facts.status.step_at.as_ref().map_or(facts.now, |at| at.0);
+            let limit = facts.spec.quiesce_timeout.to_std().unwrap_or_default();
+            if !is_meant {
+                let message = format!("database {} is another one now, which is left alone", facts.target);
+                return Act::GiveUp(message);
+            }
+            if since.saturating_add(limit).is_ok_and(|until| until < facts.now) {
+                let message = format!("the names could not be changed within quiesceTimeout ({})", facts.spec.quiesce_timeout);
+                return out_of_time(facts, places, message);
+            }
+            Act::Swap(leaves.cloned(), comes.clone())
+        }
+    }
+}
+
+/// Puts back whatever a restore that failed has touched: first the database, then the workloads, then what is in nobody's way.
+fn putting_back(facts: &Facts<'_>, places: &Places<'_>) -> Act {
+    let Facts { spec, status, uid, .. } = facts;
+    if let Some(live) = places.live.filter(|live| !live.is_open && places.is_as_before()) {
+        return Act::Open(live.clone());
+    }
+    if status.step != Step::ScalingUp {
+        return Act::Enter(Step::ScalingUp);
+    }
+    if spec.on_failure == OnFailure::ScaleUp && !is_up(&status.workloads) {
+        return Act::Raise;
+    }
+    let ours = |restored: &&Database| restored.is(uid, names::Role::Restored) || restored.comment.is_none();
+    match places.restored.filter(ours).filter(|_| !places.is_swapped()) {
+        Some(restored) => Act::Drop(restored.clone()),
+        None => Act::Enter(Step::Done),
+    }
+}
+
+fn keeping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
+    let Facts { spec, status, uid, now, .. } = facts;
+    if spec.strategy != Strategy::Swap {
+        return Act::Enter(Step::Done);
+    }
+    let live = places.live.map(|live| live.oid);
+    let both = [places.restored, places.replaced];
+    let Some(kept) = both.into_iter().flatten().find(|kept| Some(kept.oid) != live && kept.witness(uid).is_some()) else {
+        // Nothing is kept any more.
+        return Act::Enter(Step::Done);
+    };
+    if both.iter().flatten().any(|ours| Some(ours.oid) == live) && wanted(facts, places).is_some() {
+        return Act::Record;
+    }
+    let until = kept_until(spec, status).unwrap_or(*now);
+    if until > *now {
+        return Act::Keep(until);
+    }
+    if let Some(refused) = undroppable(kept) {
+        return Act::Refuse(refused);
+    }
+    Act::Drop(kept.clone())
+}
+
+/// Until when the other database is kept.
+pub fn kept_until(spec: &RestoreSpec, status: &RestoreStatus) -> Option<Timestamp> {
+    let completed = status.completed_at.as_ref()?.0;
+    completed.saturating_add(spec.keep_previous.to_std().ok()?).ok()
+}
+
+/// Why a database cannot be dropped just now.
+fn undroppable(database: &Database) -> Option<Blocked> {
+    let name = &database.name;
+    let refused = |message: String| Some(Blocked::new(Reason::DatabaseInUse, message));
+    if !database.prepared.is_empty() {
+        let prepared = database.prepared.join(", ");
+        return refused(format!(
+            "database {name} is kept no longer and has prepared transactions ({prepared}): commit or roll them back there"
+        ));
+    }
+    let slots: Vec<&str> = database.slots.iter().map(|(slot, _)| slot.as_str()).collect();
+    if !slots.is_empty() {
+        return refused(format!(
+            "database {name} is kept no longer and has logical replication slots ({}): drop them with pg_drop_replication_slot",
+            slots.join(", ")
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

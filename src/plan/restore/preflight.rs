@@ -1,0 +1,189 @@
+//! May a restore begin? What is in the way is said before anything is touched, and then the plan waits for its word.
+
+use super::sight::{Database, Places};
+use super::{Act, Facts};
+use crate::api::Reason;
+use crate::api::policy::PlanStatus;
+use crate::api::restore::{Chosen, ScaledWorkload, Step, Strategy};
+use crate::plan::action::Blocked;
+
+/// What a restore does before it restores.
+pub fn next(facts: &Facts<'_>, places: &Places<'_>) -> Act {
+    let Facts { spec, status, target, .. } = facts;
+    if let Some(refused) = refusals(facts, places).into_iter().next() {
+        return Act::Refuse(refused);
+    }
+    let Some(chosen) = &status.chosen else { return Act::Inspect };
+    let live = places.live.map(|live| i64::from(live.oid));
+    if chosen.replaces != live {
+        // Nobody has confirmed anything yet, or has meant another database.
+        return Act::Inspect;
+    }
+    if spec.dry_run {
+        return Act::Await("the plan is complete; nothing is done because spec.dryRun is true".into());
+    }
+    if live.is_none() {
+        return Act::Enter(Step::Restoring);
+    }
+    let pinned = chosen.system_identifier.as_ref().map(|system| format!("{target}@{system}"));
+    let wanted = match &pinned {
+        Some(pinned) => format!("{target} or {pinned}"),
+        None => (*target).to_owned(),
+    };
+    match &spec.confirm {
+        Some(confirm) if confirm == target || Some(confirm) == pinned.as_ref() => Act::Enter(Step::Restoring),
+        Some(confirm) => Act::Await(format!("spec.confirm is {confirm} and must be {wanted}: nothing is done")),
+        None => Act::Await(format!("set spec.confirm to {wanted} to have database {target} replaced")),
+    }
+}
+
+/// Everything that is in the way, in the order in which it is said.
+fn refusals(facts: &Facts<'_>, places: &Places<'_>) -> Vec<Blocked> {
+    let Facts { spec, sight, target, .. } = facts;
+    let mut refusals = Vec::new();
+    let mut refuse = |reason, message: String| refusals.push(Blocked::new(reason, message));
+    if sight.in_recovery {
+        refuse(
+            Reason::InRecovery,
+            "the server is a standby or in recovery: nothing can be restored there; connect to the primary".into(),
+        );
+    }
+    if !sight.superuser && !sight.createdb {
+        refuse(
+            Reason::MissingPrivilege,
+            format!(
+                "role {0} may not create or rename databases: run ALTER ROLE {0} CREATEDB, or name the Secret of a role that may in adminSecretRef of the PostgresDatabase",
+                sight.role
+            ),
+        );
+    }
+    match (spec.strategy, places.live) {
+        (Strategy::New, Some(_)) => {
+            refuse(
+                Reason::NameTaken,
+                format!(
+                    "database {target} exists: strategy New makes a database of a name that is not taken; change spec.targetDatabase"
+                ),
+            );
+        }
+        (Strategy::New, None) => {}
+        (Strategy::Swap | Strategy::Replace, None) => refuse(
+            Reason::DatabaseMissing,
+            format!("there is no database {target} to replace: use strategy New with targetDatabase {target}"),
+        ),
+        (Strategy::Swap | Strategy::Replace, Some(live)) => refusals.extend(in_the_way(live, &sight.role)),
+    }
+    refusals
+}
+
+/// What of a database keeps it from being replaced.
+fn in_the_way(live: &Database, role: &str) -> Vec<Blocked> {
+    let name = &live.name;
+    let mut refusals = Vec::new();
+    let mut refuse = |reason, message: String| refusals.push(Blocked::new(reason, message));
+    if !live.is_ours {
+        refuse(
+            Reason::MissingPrivilege,
+            format!(
+                "database {name} belongs to {0}, and role {role} is no member of it: run GRANT {0} TO {role}, or name the Secret of a role that may in adminSecretRef of the PostgresDatabase",
+                live.owner
+            ),
+        );
+    }
+    if !live.is_open {
+        refuse(
+            Reason::DatabaseInUse,
+            format!(
+                "database {name} accepts no connections, and would after the restore: run ALTER DATABASE {name} ALLOW_CONNECTIONS true, or find out who has closed it"
+            ),
+        );
+    }
+    if !live.prepared.is_empty() {
+        refuse(
+            Reason::DatabaseInUse,
+            format!(
+                "database {name} has prepared transactions ({}), and cannot be renamed with them: commit or roll them back",
+                live.prepared.join(", ")
+            ),
+        );
+    }
+    let active: Vec<&str> = live.slots.iter().filter(|(_, active)| *active).map(|(slot, _)| slot.as_str()).collect();
+    if !active.is_empty() {
+        refuse(
+            Reason::DatabaseInUse,
+            format!(
+                "somebody reads from logical replication slots of database {name} ({}), which stay with the replaced database: stop the readers",
+                active.join(", ")
+            ),
+        );
+    }
+    if !live.unendable.is_empty() {
+        refuse(
+            Reason::DatabaseInUse,
+            format!(
+                "database {name} has sessions of {}, which role {role} may not end: end them, or GRANT pg_signal_backend TO {role} (sessions of superusers are ended by superusers alone)",
+                live.unendable.join(", ")
+            ),
+        );
+    }
+    refusals
+}
+
+/// What a restore does, step by step, for people and before anything is done.
+pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) -> PlanStatus {
+    let Facts { spec, target, sight, .. } = facts;
+    let moment = format!("{:.0}", chosen.snapshot_at.0);
+    let of = |oid: i64| sight.databases.iter().find(|database| i64::from(database.oid) == oid);
+    let live = chosen.replaces.and_then(of);
+    let mut actions = vec![format!(
+        "restore {} ({} rows in {} tables, {} on disk) as database {}",
+        chosen.url,
+        chosen.tables.rows,
+        chosen.tables.count,
+        size(chosen.bytes),
+        super::names::beside(target, facts.uid)
+    )];
+    actions.push("compare it with its manifest before anything else is touched".into());
+    for workload in workloads {
+        let has = match (workload.replicas, workload.suspended) {
+            (Some(replicas), _) => format!("scale {} {} from {replicas} to 0", workload.kind, workload.name),
+            (None, _) => format!("suspend {} {}", workload.kind, workload.name),
+        };
+        let held = if workload.held.is_empty() { String::new() } else { format!(", holding {}", workload.held.join(", ")) };
+        actions.push(format!("{has}{held}"));
+    }
+    if let Some(live) = live {
+        let sessions = live.sessions;
+        actions.push(format!("close database {target} and end its {sessions} sessions"));
+    }
+    actions.push(match live {
+        Some(live) => format!(
+            "give its name to the restored one; it stays as {} for {} ({})",
+            super::names::previous(target, facts.uid),
+            spec.keep_previous,
+            live.bytes.map_or_else(|| "its size is not known".into(), size)
+        ),
+        None => format!("call it {target}"),
+    });
+    if !workloads.is_empty() {
+        actions.push("bring the workloads back to what they had".into());
+    }
+    let summary = match live {
+        Some(_) => {
+            format!("database {target} goes back to {moment}: everything written after that is lost with the replaced database")
+        }
+        None => format!("database {target} is made as it was at {moment}"),
+    };
+    PlanStatus { fingerprint: chosen.manifest.chars().take(16).collect(), summary, actions, more: 0 }
+}
+
+/// A size for people.
+fn size(bytes: i64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (bytes, 0);
+    while value >= 10 * 1024 && unit + 1 < units.len() {
+        value /= 1024;
+        unit += 1;
+    }
+    format!("{value} {}", units[unit])
+}
