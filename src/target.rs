@@ -34,12 +34,29 @@ pub async fn of_admin(
     name: &str,
     admin: &SecretRef,
 ) -> Result<Target, Blocked> {
-    let ours = of(client, database, namespace, name).await?;
-    let connection = Connection { secret_ref: admin.clone(), ..database.spec.connection.clone() };
-    // Where the admin's Secret says nothing of the server, it is the same server and database.
-    let connection =
-        Connection { host: Some(ours.host), port: Some(ours.port.into()), database: Some(ours.database), ..connection };
+    let connection = admin_connection(client, &database.spec.connection, namespace, name, admin).await?;
     of_connection(client, &connection, namespace, name).await
+}
+
+/// How the admin connects: where the admin's Secret says nothing of the server, it is the same server and database.
+///
+/// # Errors
+/// What lacks in the Secrets.
+pub async fn admin_connection(
+    client: &Client,
+    connection: &Connection,
+    namespace: &str,
+    name: &str,
+    admin: &SecretRef,
+) -> Result<Connection, Blocked> {
+    let ours = of_connection(client, connection, namespace, name).await?;
+    Ok(Connection {
+        secret_ref: admin.clone(),
+        host: Some(ours.host),
+        port: Some(ours.port.into()),
+        database: Some(ours.database),
+        ..connection.clone()
+    })
 }
 
 async fn of_connection(client: &Client, connection: &Connection, namespace: &str, name: &str) -> Result<Target, Blocked> {

@@ -284,6 +284,9 @@ pub struct RestoreStatus {
     /// What was proven of the restored database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// What of the backup could not be put back, such as a setting that only a superuser may give.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<String>,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,

@@ -40,6 +40,7 @@ use crate::cluster::jobs::{self, Image, Owner, State, manifest};
 use crate::cluster::objects;
 use crate::plan::action::{Action, Blocked, ObjectId};
 use crate::plan::task::{self, Task};
+use crate::target;
 
 /// Every so many looks, a Job whose Pod is at work is looked at too: an event of the watch may have been lost.
 const RARELY: u64 = 4;
@@ -227,7 +228,7 @@ impl Jobs {
         let absent = || Blocked::new(Reason::DatabaseNotFound, format!("{what} does not exist in namespace {}", owner.namespace));
         let spec =
             found.ok_or_else(absent)?.typed.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("{what}: {error}")))?.spec;
-        let task = Task {
+        let mut task = Task {
             version: task::VERSION,
             object: id(owner),
             database: database.to_owned(),
@@ -235,6 +236,9 @@ impl Jobs {
             limits: spec.limits,
             action: action.clone(),
         };
+        if let Some(admin) = spec.admin_secret_ref.as_ref().filter(|_| task.wants_admin()) {
+            task.connection = target::admin_connection(&self.client, &task.connection, &owner.namespace, database, admin).await?;
+        }
         jobs::build(owner, &task, image)
     }
 

@@ -9,6 +9,7 @@ mod nudge;
 mod partition_policy;
 mod policy;
 mod postgres_database;
+mod restore;
 mod retention_hold;
 mod retention_policy;
 mod sessions;
@@ -140,6 +141,12 @@ pub async fn run_with(
         )));
         controllers.push(Box::pin(driver::drive(
             Arc::new(retention_policy::kind(context.clone())),
+            context.clone(),
+            namespace.clone(),
+            &router,
+        )));
+        controllers.push(Box::pin(driver::drive(
+            Arc::new(restore::Restores::new(context.clone())),
             context.clone(),
             namespace.clone(),
             &router,

@@ -13,7 +13,7 @@ use crate::api::backup::Assertion;
 use crate::job::backup::restore::{Source, compare, fill, prepare, something};
 use crate::job::backup::tools::Tools;
 use crate::job::backup::verify::manifest;
-use crate::postgres::{Session, server};
+use crate::postgres::server;
 
 /// Restores a backup into a database that is empty, and counts the rows of every table
 ///

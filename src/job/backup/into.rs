@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::plan::action::Blocked;
 use crate::plan::backup::manifest::Manifest;
 use crate::plan::backup::{RestoreDump, Stored};
-use crate::plan::restore::names::{Proof, Witness};
-use crate::postgres::{Fault, Session, Target};
+use crate::plan::restore::names::{Failure, Proof, Witness};
+use crate::postgres::{Fault, Session, Target, databases};
 use crate::sql::restore as sql;
 use crate::storage::Store;
 
@@ -44,12 +44,17 @@ pub async fn run(task: &RestoreDump, access: &Access) -> Result<Proof, Blocked> 
     }
     let target = Target { database: task.database.clone(), ..access.target()?.clone() };
     let session = Session::open(&target).await.map_err(|fault| crate::pass::blocked(&target.to_string(), &fault))?;
+    let locked = databases::lock(&session, &task.database).await;
+    if !locked.map_err(|fault| crate::pass::blocked(&target.to_string(), &fault))? {
+        let message = format!("another Pod is at work in database {}", task.database);
+        return Err(Blocked::new(Reason::OtherOperator, message));
+    }
     let witness = witness(&session, task).await?;
     if let Some(proof) = witness.proof {
         return Ok(proof);
     }
     if let Some(found) = something(&session).await? {
-        let why = witness.failure.map(|failure| format!(": {failure}")).unwrap_or_default();
+        let why = witness.failure.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
         let message = format!("database {} holds part of a former try ({found}), and is made anew{why}", task.database);
         return Err(Blocked::new(Reason::NotEmpty, message));
     }
@@ -62,8 +67,11 @@ pub async fn run(task: &RestoreDump, access: &Access) -> Result<Proof, Blocked> 
         }
         Err(blocked) => {
             // For the next one, who finds it half filled. Without an answer that one says only so.
-            let failure = Some(shorten(&blocked.message, QUOTED));
-            drop(note(&session, &task.database, &Witness { failure, ..witness }).await);
+            if let Ok(Some(_)) = something(&session).await {
+                let for_good = matches!(blocked.reason, Reason::VerificationFailed | Reason::BackupDamaged | Reason::Unsupported);
+                let failure = Some(Failure { message: shorten(&blocked.message, QUOTED), for_good });
+                drop(note(&session, &task.database, &Witness { failure, ..witness }).await);
+            }
             Err(blocked)
         }
     }

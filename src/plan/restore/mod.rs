@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use crate::api::Reason;
 use crate::api::restore::{OnFailure, RestoreSpec, RestoreStatus, ScaledWorkload, Step, Strategy};
 use crate::plan::action::Blocked;
+use names::Witness;
 use sight::{Database, Places, Sight};
 
 /// What a decision depends on.
@@ -109,9 +110,9 @@ pub fn next(facts: &Facts<'_>) -> Act {
     }
 }
 
-/// Whether all workloads are back, or left alone.
+/// Whether all workloads are back, or left alone. One without a state may have been lowered, and the status lost.
 fn is_up(workloads: &[ScaledWorkload]) -> bool {
-    workloads.iter().all(|workload| workload.state.as_deref() != Some(DOWN))
+    workloads.iter().all(|workload| workload.state.as_deref().is_some_and(|state| state != DOWN))
 }
 
 fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
@@ -130,9 +131,9 @@ fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     };
     match restored.witness(uid) {
         None => Act::Witness(restored.clone()),
-        Some(witness) if witness.failure.is_some() => match status.attempts < ATTEMPTS {
+        Some(Witness { failure: Some(failure), .. }) => match status.attempts < ATTEMPTS && !failure.for_good {
             true => Act::Drop(restored.clone()),
-            false => Act::GiveUp(witness.failure.unwrap_or_default()),
+            false => Act::GiveUp(failure.message),
         },
         Some(_) if status.verification.is_none() => Act::Fill(restored.clone()),
         Some(_) => Act::Record,

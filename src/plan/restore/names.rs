@@ -46,7 +46,17 @@ pub struct Witness {
     pub proof: Option<Proof>,
     /// Why the try that filled it broke off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
+}
+
+/// Why a try to restore broke off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Why, in a sentence.
+    pub message: String,
+    /// Whether another try would come to the same.
+    pub for_good: bool,
 }
 
 /// What a database is in a restore.

@@ -1,0 +1,163 @@
+//! What is particular to Restore in the operator? A pass sees the server, decides, does one thing and writes it down; the next one follows at
+//! once, until there is something to wait for.
+
+mod acts;
+mod source;
+mod turn;
+mod workloads;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use serde_json::Value;
+
+use super::Context;
+use super::kind::{Kind, Report};
+use crate::api::restore::{RestoreStatus, Step};
+use crate::api::{Reason, Restore};
+use crate::cluster::jobs::Owner;
+use crate::plan::action::{Action, Blocked, ObjectId};
+use crate::plan::restore::report::{Said, report};
+use crate::postgres::Session;
+use turn::Turn;
+
+/// The kind, for the driver.
+pub(crate) struct Restores {
+    context: Context,
+    /// Sessions with the lock on a database, by the Restore's UID: no other operator acts before the status of this one's act is written.
+    held: Mutex<HashMap<String, Session>>,
+}
+
+/// When the next pass is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// At once.
+    Again,
+    /// At this moment.
+    At(Timestamp),
+    /// When something happens.
+    Wait,
+}
+
+/// What a pass came to.
+struct Outcome {
+    said: Said,
+    then: Then,
+    /// The task whose Job is still needed.
+    task: Option<Action>,
+    /// What was done, for an event.
+    applied: Option<String>,
+}
+
+impl Outcome {
+    fn new(said: Said, then: Then) -> Self {
+        Self { said, then, task: None, applied: None }
+    }
+
+    /// Something was done, and the next pass goes on.
+    fn done(message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { said: Said::new(Reason::Restoring, message.clone()), then: Then::Again, task: None, applied: Some(message) }
+    }
+}
+
+impl Restores {
+    pub fn new(context: Context) -> Self {
+        Self { context, held: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Session>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.context.config.clock.now()
+    }
+
+    /// One pass: what it came to, and the status as it is then.
+    async fn work(&self, object: &Restore, owner: &Owner) -> (RestoreStatus, Result<Outcome, Blocked>) {
+        let status = object.status.clone().unwrap_or_default();
+        if status.step == Step::Done && object.metadata.deletion_timestamp.is_none() {
+            let said = acts::settled(&object.spec, &status);
+            return (status, Ok(Outcome::new(said, Then::Wait)));
+        }
+        let mut turn = match Turn::begin(&self.context, object, owner, status.clone()).await {
+            Ok(turn) => turn,
+            Err(blocked) => return (status, Err(blocked)),
+        };
+        let outcome = turn.act().await;
+        let (status, session) = turn.end();
+        self.held().insert(owner.uid.clone(), session);
+        (status, outcome)
+    }
+
+    fn reported(
+        &self,
+        status: RestoreStatus,
+        generation: Option<i64>,
+        requested: Option<&str>,
+        outcome: Result<Outcome, Blocked>,
+    ) -> (Report, Then) {
+        let outcome = outcome.unwrap_or_else(|blocked| Outcome {
+            said: Said::new(blocked.reason, blocked.message),
+            then: Then::Wait,
+            task: None,
+            applied: None,
+        });
+        let (status, state) = report(status, generation, requested, &outcome.said, self.now());
+        let due = match outcome.then {
+            Then::At(at) => Some(at),
+            Then::Again | Then::Wait => None,
+        };
+        let pending = usize::from(!matches!(status.step, Step::Keeping | Step::Done));
+        let status = serde_json::to_value(status).unwrap_or_default();
+        let applied = outcome.applied.map(|message| (Reason::Applied, message));
+        let report = Report { status, state, applied, due, pending, tasks: Some(outcome.task.into_iter().collect()) };
+        (report, outcome.then)
+    }
+}
+
+impl Kind for Restores {
+    type Object = Restore;
+    const NAME: &'static str = "Restore";
+    const FIELD_MANAGER: &'static str = "pgreeve-restore";
+
+    async fn pass(&self, object: &Restore, requested: Option<&str>) -> Report {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let generation = object.metadata.generation;
+        let Some(owner) = Owner::of(object) else {
+            let blocked = Blocked::new(Reason::KubernetesUnavailable, "the object has no UID");
+            return self.reported(RestoreStatus::default(), generation, requested, Err(blocked)).0;
+        };
+        // Of a pass whose status could not be written.
+        drop(self.held().remove(&owner.uid));
+        let (status, outcome) = self.work(object, &owner).await;
+        let (report, then) = self.reported(status, generation, requested, outcome);
+        if then == Then::Again {
+            self.context.nudges.now(Self::NAME, &namespace, &name);
+        }
+        report
+    }
+
+    async fn written(&self, object: &Restore, report: &Report) {
+        let (Some(owner), Some(tasks)) = (Owner::of(object), &report.tasks) else { return };
+        drop(self.held().remove(&owner.uid));
+        let settled = self.context.jobs.keep_only(&owner, &object.spec.database_ref.name, tasks).await;
+        if let Err(blocked) = settled {
+            tracing::debug!(error = %blocked.message, "Jobs that are not needed any more");
+        }
+    }
+
+    fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report {
+        let previous: RestoreStatus = serde_json::from_value(previous.clone()).unwrap_or_default();
+        let (report, _) = self.reported(previous, generation, None, Err(blocked.clone()));
+        Report { tasks: None, ..report }
+    }
+
+    fn forget(&self, namespace: &str, name: &str) {
+        let object = ObjectId { kind: Self::NAME.into(), namespace: namespace.to_owned(), name: name.to_owned() };
+        self.context.jobs.forgive(&object);
+    }
+}

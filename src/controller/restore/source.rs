@@ -1,0 +1,94 @@
+//! Which backup does a Restore mean? A Backup, the newest one of a BackupSchedule, or what lies at a URL.
+
+use kube::Client;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+
+use crate::api::condition::find;
+use crate::api::restore::{Pick, RestoreSource, ScheduleSource};
+use crate::api::{Backup, Reason};
+use crate::cluster::backups::SCHEDULE;
+use crate::cluster::objects::{self, Fetched};
+use crate::plan::action::Blocked;
+use crate::plan::backup::{Stored, manifest};
+
+/// A backup by its name or URL, and where it lies.
+///
+/// # Errors
+/// Why there is none.
+pub async fn find_source(client: &Client, namespace: &str, source: &RestoreSource) -> Result<(String, Stored), Blocked> {
+    match source {
+        RestoreSource { backup_ref: Some(backup), .. } => {
+            let found = objects::fetch::<Backup>(client, namespace, &backup.name).await;
+            let what = format!("Backup {}", backup.name);
+            let found = found.map_err(|error| objects::unavailable(&what, &error))?;
+            let absent = || missing(format!("there is no {what} in namespace {namespace}; correct spec.source.backupRef"));
+            of_backup(found.ok_or_else(absent)?)
+        }
+        RestoreSource { schedule_ref: Some(schedule), .. } => of_schedule(client, namespace, schedule).await,
+        RestoreSource { url: Some(url), destination: Some(destination), identity_secret_ref, .. } => {
+            let directory = url.strip_prefix(&format!("{destination}/")).and_then(|key| key.strip_suffix(manifest::NAME));
+            let directory = directory.map(|key| key.trim_end_matches('/').to_owned()).filter(|key| !key.is_empty());
+            let Some(directory) = directory else {
+                let message =
+                    format!("spec.source.url is {url}, which does not lie in its destination {destination}: correct one of them");
+                return Err(Blocked::new(Reason::InvalidSpec, message));
+            };
+            let stored = Stored { destination: destination.clone(), directory, identity: identity_secret_ref.clone() };
+            Ok((url.clone(), stored))
+        }
+        _ => Err(Blocked::new(Reason::InvalidSpec, "spec.source names no backup: give backupRef, scheduleRef or url")),
+    }
+}
+
+fn missing(message: String) -> Blocked {
+    Blocked::new(Reason::BackupMissing, message)
+}
+
+fn of_backup(found: Fetched<Backup>) -> Result<(String, Stored), Blocked> {
+    let name = found.raw.name_any();
+    let backup = found.typed.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("Backup {name}: {error}")))?;
+    let status = backup.status.unwrap_or_default();
+    let is_complete = find(&status.conditions, "Complete").is_some_and(|complete| complete.status == "True");
+    let Some(directory) = status.directory.filter(|_| is_complete) else {
+        return Err(missing(format!("Backup {name} is not complete: wait for it, or choose another one")));
+    };
+    let settings = backup.spec.settings;
+    let identity = settings.encryption.and_then(|encryption| encryption.identity_secret_ref);
+    Ok((name, Stored { destination: settings.destination, directory, identity }))
+}
+
+/// The newest by its snapshot, which is what a restore leads back to.
+async fn of_schedule(client: &Client, namespace: &str, source: &ScheduleSource) -> Result<(String, Stored), Blocked> {
+    let schedule = &source.name;
+    let listed = ListParams::default().labels(&format!("{SCHEDULE}={schedule}"));
+    let listed = objects::list::<Backup>(client, namespace, listed).await;
+    let listed = listed.map_err(|error| objects::unavailable(&format!("Backups of BackupSchedule {schedule}"), &error))?;
+    let mut newest: Option<(jiff::Timestamp, Fetched<Backup>)> = None;
+    for name in listed.iter().map(|fetched| fetched.raw.name_any()) {
+        // Lists come without statuses.
+        let found = objects::fetch::<Backup>(client, namespace, &name).await;
+        let found = found.map_err(|error| objects::unavailable(&format!("Backup {name}"), &error))?;
+        let Some(fetched) = found else { continue };
+        let at = fetched.typed.as_ref().ok().and_then(|backup| serves(backup, source.pick));
+        if let Some(at) = at.filter(|at| newest.as_ref().is_none_or(|(best, _)| best < at)) {
+            newest = Some((at, fetched));
+        }
+    }
+    match newest {
+        Some((_, fetched)) => of_backup(fetched),
+        None => {
+            let kind = if source.pick == Pick::LatestVerified { "verified" } else { "complete" };
+            Err(missing(format!("BackupSchedule {schedule} has no {kind} Backup in namespace {namespace}")))
+        }
+    }
+}
+
+/// When the snapshot of a backup was taken, if it is one to choose.
+fn serves(backup: &Backup, pick: Pick) -> Option<jiff::Timestamp> {
+    let status = backup.status.as_ref()?;
+    let is_true = |kind: &str| find(&status.conditions, kind).is_some_and(|found| found.status == "True");
+    let counts = is_true("Complete") && (pick == Pick::Latest || is_true("Verified"));
+    let at = status.snapshot_at.as_ref().or(status.completed_at.as_ref())?.0;
+    counts.then_some(at)
+}

@@ -1,0 +1,137 @@
+//! What does one pass of a Restore work with? A session with the lock on the database's name, what is seen in it, and the status that it
+//! changes.
+
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+
+use super::super::Context;
+use crate::api::restore::{RestoreStatus, Step};
+use crate::api::{PostgresDatabase, Reason, Restore};
+use crate::cluster::jobs::Owner;
+use crate::cluster::objects;
+use crate::pass;
+use crate::plan::action::Blocked;
+use crate::plan::restore::sight::Sight;
+use crate::plan::restore::{Facts, names};
+use crate::postgres::{Session, databases};
+use crate::target;
+
+/// One pass, from its session to its status.
+pub(super) struct Turn<'a> {
+    pub context: &'a Context,
+    pub object: &'a Restore,
+    pub owner: &'a Owner,
+    /// Name of the database that is restored.
+    pub target: String,
+    pub session: Session,
+    pub sight: Sight,
+    pub status: RestoreStatus,
+}
+
+impl<'a> Turn<'a> {
+    /// Connects, takes the lock and looks.
+    pub async fn begin(
+        context: &'a Context,
+        object: &'a Restore,
+        owner: &'a Owner,
+        mut status: RestoreStatus,
+    ) -> Result<Self, Blocked> {
+        let namespace = &owner.namespace;
+        let name = &object.spec.database_ref.name;
+        let what = format!("PostgresDatabase {name}");
+        let found = objects::fetch::<PostgresDatabase>(&context.client, namespace, name).await;
+        let found = found.map_err(|error| objects::unavailable(&what, &error))?;
+        let absent = || {
+            Blocked::new(
+                Reason::DatabaseNotFound,
+                format!("there is no {what} in namespace {namespace}; correct spec.databaseRef"),
+            )
+        };
+        let database = found.ok_or_else(absent)?.typed;
+        let database = database.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("{what}: {error}")))?;
+        if database.spec.suspend {
+            return Err(Blocked::new(Reason::DatabaseNotReady, format!("{what} is suspended; set its spec.suspend to false")));
+        }
+        let ours = target::of(&context.client, &database, namespace, name).await?;
+        let target = object.spec.target_database.clone().unwrap_or_else(|| ours.database.clone());
+        waits(context, object, owner, &target, &status).await?;
+        let login = match &database.spec.admin_secret_ref {
+            None => ours,
+            Some(admin) => target::of_admin(&context.client, &database, namespace, name, admin).await?,
+        };
+        let fault = |fault| pass::blocked(&format!("{what} ({login})"), &fault);
+        let session = databases::maintenance(&login, &target).await.map_err(fault)?;
+        if !databases::lock(&session, &target).await.map_err(fault)? {
+            let message = format!("another pgreeve is at work on the restore of database {target}");
+            return Err(Blocked::new(Reason::OtherOperator, message));
+        }
+        unchanged(context, object, owner).await?;
+        let wanted = wanted(&target, &owner.uid, &status);
+        let sight = databases::look(&session, &wanted).await.map_err(fault)?;
+        status.database = Some(target.clone());
+        Ok(Self { context, object, owner, target, session, sight, status })
+    }
+
+    /// The status, and the session whose lock stands until it is written.
+    pub fn end(self) -> (RestoreStatus, Session) {
+        (self.status, self.session)
+    }
+
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            uid: &self.owner.uid,
+            spec: &self.object.spec,
+            status: &self.status,
+            target: &self.target,
+            sight: &self.sight,
+            now: self.context.config.clock.now(),
+        }
+    }
+}
+
+fn wanted(target: &str, uid: &str, status: &RestoreStatus) -> databases::Wanted {
+    let replaces = status.chosen.as_ref().and_then(|chosen| chosen.replaces);
+    let oids = [status.restored_oid, replaces].into_iter().flatten().filter_map(|oid| u32::try_from(oid).ok());
+    databases::Wanted {
+        names: vec![target.to_owned(), names::beside(target, uid), names::previous(target, uid)],
+        oids: oids.collect(),
+        uid: uid.to_owned(),
+    }
+}
+
+/// What was read before the lock was taken may be what another operator has acted on meanwhile.
+async fn unchanged(context: &Context, object: &Restore, owner: &Owner) -> Result<(), Blocked> {
+    let fetched = objects::fetch::<Restore>(&context.client, &owner.namespace, &owner.name).await;
+    let fetched = fetched.map_err(|error| objects::unavailable(&format!("Restore {}", owner.name), &error))?;
+    match fetched {
+        Some(now) if now.raw.metadata.resource_version == object.metadata.resource_version => Ok(()),
+        _ => Err(Blocked::new(Reason::Stale, "the Restore has changed meanwhile; the next pass goes on")),
+    }
+}
+
+/// One restore of a database at a time: an older one that is under way goes first.
+async fn waits(context: &Context, object: &Restore, owner: &Owner, target: &str, status: &RestoreStatus) -> Result<(), Blocked> {
+    if status.step > Step::AwaitingConfirmation {
+        return Ok(());
+    }
+    let listed = objects::list::<Restore>(&context.client, &owner.namespace, ListParams::default()).await;
+    let listed = listed.map_err(|error| objects::unavailable("Restores", &error))?;
+    for fetched in listed {
+        let Ok(other) = fetched.typed else { continue };
+        if other.spec.database_ref != object.spec.database_ref || other.uid() == object.uid() {
+            continue;
+        }
+        // Lists come without statuses.
+        let found = objects::fetch::<Restore>(&context.client, &owner.namespace, &other.name_any()).await;
+        let found = found.map_err(|error| objects::unavailable("Restores", &error))?;
+        let Some(Ok(other)) = found.map(|found| found.typed) else { continue };
+        let other_status = other.status.clone().unwrap_or_default();
+        let is_same = other_status.database.as_deref() == Some(target);
+        let is_under_way = other_status.step > Step::AwaitingConfirmation && other_status.step < Step::Keeping;
+        if is_same && is_under_way {
+            let message = format!("Restore {} of database {target} is under way: this one begins after it", other.name_any());
+            return Err(Blocked::new(Reason::RestoreWaits, message));
+        }
+    }
+    Ok(())
+}

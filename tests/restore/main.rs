@@ -1,0 +1,8 @@
+//! Does a database come back as it was, with everybody who uses it, whatever breaks on the way?
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod swap;
+mod world;

@@ -1,0 +1,261 @@
+//! What does a test of restores stand on? A database with a backup of it, a namespace, a node, and an operator.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Client, ResourceExt as _};
+use pgreeve::api::BackupSettings;
+use pgreeve::cluster::jobs::Image;
+use pgreeve::controller::jobs::Options;
+use pgreeve::controller::{self, Config};
+use pgreeve::job::Access;
+use pgreeve::job::backup::{self, BackedUp, Workshop};
+use pgreeve::plan::backup::DumpDatabase;
+use pgreeve::postgres::Target;
+use pgreeve::postgres::connect::Tls;
+use pgreeve::postgres::execute::Budget;
+use pgreeve::storage::Credentials;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_postgres::Client as Postgres;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::apiserver::apiserver;
+use crate::support::eventually;
+use crate::support::kubelet::Kubelet;
+use crate::support::postgres::{Database, Roles};
+
+/// How long a test waits for a state.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The major whose programs every machine that runs these tests has.
+pub const MAJOR: u32 = 15;
+
+/// What is backed up.
+pub const SHOP: &str = "create table users (id bigint primary key, name text not null);
+    insert into users select n, 'user ' || n from generate_series(1, 2000) n;
+    create table events (at date not null, body text) partition by range (at);
+    create table events_1 partition of events for values from ('2026-01-01') to ('2026-02-01');
+    insert into events select date '2026-01-01' + n % 30, repeat(md5(n::text), 3) from generate_series(1, 3000) n;
+    create sequence tickets start 1000";
+
+/// One test's world.
+pub struct World {
+    pub client: Client,
+    pub namespace: String,
+    pub database: Database,
+    pub roles: Roles,
+    pub volume: TempDir,
+    pub kubelet: Kubelet,
+    node: JoinSet<()>,
+    operator: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl World {
+    /// A database of a role that is no superuser, with rows in it.
+    pub async fn new() -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let database = Database::create(MAJOR).await;
+        let roles = database.roles().await;
+        let Roles { owner, operator } = &roles;
+        let sql = format!(
+            "alter role {operator} createdb; alter database {name} owner to {owner}; comment on database {name} is 'the shop';
+             alter database {name} set work_mem = '7MB'; alter database {name} connection limit 50;
+             set role {owner}; {SHOP}; reset role",
+            name = database.name
+        );
+        database.superuser().await.batch_execute(&sql).await.unwrap();
+        let client = apiserver().admin().await;
+        let namespace = apiserver().namespace(&client).await;
+        let kubelet = Kubelet::of(&client, &namespace);
+        let world = Self {
+            client,
+            namespace,
+            database,
+            roles,
+            volume: tempfile::tempdir().unwrap(),
+            kubelet,
+            node: JoinSet::new(),
+            operator: None,
+        };
+        world.connection().await;
+        world
+    }
+
+    /// The Secret and the PostgresDatabase `db`.
+    async fn connection(&self) {
+        let server = self.database.server();
+        let secret = json!({"metadata": {"name": "db"}, "stringData": {
+            "host": server.socket, "port": server.port.to_string(), "dbname": self.database.name,
+            "username": self.roles.operator, "password": Database::password(&self.roles.operator)}});
+        let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+        let spec = json!({"connection": {"secretRef": {"name": "db"}, "tls": {"mode": "Disable"}}});
+        self.create("PostgresDatabase", "db", spec).await;
+    }
+
+    /// Backs the database up as it is now.
+    pub async fn back_up(&self, more: Value) -> BackedUp {
+        let server = self.database.server();
+        let target = Target {
+            host: server.socket.display().to_string(),
+            port: server.port,
+            database: self.database.name.clone(),
+            user: self.roles.operator.clone(),
+            password: None,
+            tls: Tls::Disable,
+        };
+        let mut settings = json!({"destination": {"pvc": {"claimName": "backups"}}});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings: BackupSettings = serde_json::from_value(settings).unwrap();
+        let task = DumpDatabase {
+            backup: "nightly".into(),
+            schedule: None,
+            directory: "shop/nightly-1".into(),
+            major: i32::try_from(MAJOR).unwrap(),
+            settings,
+        };
+        let storage = Credentials { volume: self.volume.path().to_owned(), ..Credentials::default() };
+        let access = Access { target: Some(target), budget: Budget::default(), storage, workshop: Workshop::default() };
+        backup::run(&task, &access).await.unwrap()
+    }
+
+    /// Objects of one of our kinds.
+    pub fn api(&self, kind: &str) -> Api<DynamicObject> {
+        let gvk = GroupVersionKind::gvk(pgreeve::api::GROUP, pgreeve::api::VERSION, kind);
+        let plural = format!("{}s", kind.to_lowercase());
+        Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk_with_plural(&gvk, &plural))
+    }
+
+    /// Creates an object of one of our kinds.
+    pub async fn create(&self, kind: &str, name: &str, spec: Value) {
+        let object = json!({"apiVersion": "pgreeve.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        self.api(kind).create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    }
+
+    /// Creates a Restore of the backup at this URL, with these fields beside.
+    pub async fn restore(&self, name: &str, backup: &BackedUp, more: Value) {
+        let mut spec = json!({"databaseRef": {"name": "db"}, "source": {
+            "url": backup.url, "destination": {"pvc": {"claimName": "backups"}}}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.create("Restore", name, spec).await;
+    }
+
+    /// Merges this into a Restore.
+    pub async fn patch(&self, name: &str, patch: Value) {
+        self.api("Restore").patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
+    /// The status of a Restore.
+    pub async fn status(&self, name: &str) -> Value {
+        self.api("Restore").get(name).await.unwrap().data["status"].clone()
+    }
+
+    /// Runs Jobs from now on.
+    pub fn start_node(&mut self) {
+        let (kubelet, volume) = (self.kubelet.clone(), self.volume.path().to_owned());
+        self.node.spawn(async move { kubelet.serve(Path::new(env!("CARGO_BIN_EXE_pgreeve")), &volume).await });
+    }
+
+    /// Starts an operator that works in this namespace, quickly.
+    pub fn start(&mut self) {
+        let image = Image { name: "registry.example/pgreeve:1".into(), ..Image::default() };
+        let config = Config {
+            namespaces: vec![self.namespace.clone()],
+            resync: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_millis(500),
+            jobs: Options { image: Some(image), look: Duration::from_secs(1), ..Options::default() },
+            ..Config::default()
+        };
+        let (stop, client) = (CancellationToken::new(), self.client.clone());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            controller::run(client, config, async move { stopped.cancelled().await }).await.unwrap();
+        });
+        self.operator = Some((stop, task));
+    }
+
+    /// Stops the operator and waits until it has.
+    pub async fn stop(&mut self) {
+        if let Some((stop, task)) = self.operator.take() {
+            stop.cancel();
+            task.await.unwrap();
+        }
+    }
+
+    /// Waits until a condition of a Restore has this status and reason, and returns its status.
+    pub async fn wait(&self, name: &str, condition: &str, status: &str, reason: &str) -> Value {
+        let what = format!("Restore {name}: {condition}={status} ({reason})");
+        let api = self.api("Restore");
+        let last = std::sync::Mutex::new(Value::Null);
+        let asked = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let object = api.get(name).await.unwrap();
+                let found = object.data["status"].clone();
+                let is_current = found["observedGeneration"] == json!(object.metadata.generation);
+                let matches =
+                    |found: &Value| found["type"] == condition && found["status"] == status && found["reason"] == reason;
+                if is_current && found["conditions"].as_array().is_some_and(|conditions| conditions.iter().any(matches)) {
+                    return found;
+                }
+                *last.lock().unwrap() = found;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        asked.await.unwrap_or_else(|_| panic!("{what}: not so after {PATIENCE:?}: {:#}", last.lock().unwrap()))
+    }
+
+    /// A session of the superuser in this database.
+    pub async fn superuser(&self, database: &str) -> Postgres {
+        self.database.server().superuser(database).await
+    }
+
+    /// One number from this database.
+    pub async fn one(&self, database: &str, query: &str) -> i64 {
+        self.superuser(database).await.query_one(query, &[]).await.unwrap().get(0)
+    }
+
+    /// The databases whose names begin as ours does, with their comments and whether they accept connections.
+    pub async fn databases(&self) -> Vec<(String, Option<String>, bool)> {
+        let query = "select datname::text, shobj_description(oid, 'pg_database'), datallowconn from pg_database
+            where datname = $1 or starts_with(datname, $1 || '__') order by 1";
+        let found = self.superuser("postgres").await.query(query, &[&self.database.name]).await.unwrap();
+        found.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    }
+
+    /// Waits until no Job is left.
+    pub async fn no_job_is_left(&self) {
+        let none = async || self.kubelet.jobs.list(&Default::default()).await.unwrap().items.is_empty().then_some(());
+        eventually("no Job is left", PATIENCE, none).await;
+    }
+
+    /// The UID of a Restore.
+    pub async fn uid(&self, name: &str) -> String {
+        self.api("Restore").get(name).await.unwrap().uid().unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some((stop, task)) = self.operator.take() {
+            stop.cancel();
+            task.abort();
+        }
+        let (name, server) = (self.database.name.clone(), self.database.server());
+        let drop_all = async move {
+            let client = server.superuser("postgres").await;
+            let query = "select datname::text from pg_database where starts_with(datname, $1 || '__')";
+            for row in client.query(query, &[&name]).await.unwrap() {
+                let sql = format!("drop database \"{}\" with (force)", row.get::<_, &str>(0));
+                client.batch_execute(&sql).await.unwrap();
+            }
+        };
+        let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(drop_all);
+        std::thread::scope(|scope| drop(scope.spawn(run).join()));
+    }
+}
