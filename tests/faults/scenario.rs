@@ -48,7 +48,11 @@ pub fn contained_in(action: &Action) -> Scenario {
         Action::CreateArchiveTable(_) | Action::ExtendArchiveTable(_) => ARCHIVE,
         Action::ExportPartition(_) => EXPORT,
         Action::ArchiveRows(_) => ROWS,
-        Action::DumpDatabase(_) | Action::VerifyBackup(_) | Action::RestoreDump(_) | Action::RemoveBackup(_) => {
+        Action::DumpDatabase(_)
+        | Action::VerifyBackup(_)
+        | Action::InspectBackup(_)
+        | Action::RestoreDump(_)
+        | Action::RemoveBackup(_) => {
             unreachable!("no controller plans {action}")
         }
     }

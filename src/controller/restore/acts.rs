@@ -5,11 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::jobs::Progress;
 use super::turn::Turn;
-use super::workloads::{self, Lowered};
+
 use super::{Outcome, Then, source};
 use crate::api::Reason;
 use crate::api::backup::{Verification, VerifyLevel};
 use crate::api::restore::{Chosen, RestoreSpec, RestoreStatus, Step, Strategy};
+use crate::cluster::workloads::{self, Lowered};
 use crate::job::Report as JobReport;
 use crate::job::backup::inspect::Inspected;
 use crate::pass;

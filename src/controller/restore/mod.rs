@@ -4,7 +4,6 @@
 mod acts;
 mod source;
 mod turn;
-mod workloads;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -100,6 +99,8 @@ impl Restores {
         requested: Option<&str>,
         outcome: Result<Outcome, Blocked>,
     ) -> (Report, Then) {
+        // A pass that came to nothing does not know which Jobs are needed.
+        let knows_tasks = outcome.is_ok();
         let outcome = outcome.unwrap_or_else(|blocked| Outcome {
             said: Said::new(blocked.reason, blocked.message),
             then: Then::Wait,
@@ -114,7 +115,8 @@ impl Restores {
         let pending = usize::from(!matches!(status.step, Step::Keeping | Step::Done));
         let status = serde_json::to_value(status).unwrap_or_default();
         let applied = outcome.applied.map(|message| (Reason::Applied, message));
-        let report = Report { status, state, applied, due, pending, tasks: Some(outcome.task.into_iter().collect()) };
+        let report =
+            Report { status, state, applied, due, pending, tasks: knows_tasks.then(|| outcome.task.into_iter().collect()) };
         (report, outcome.then)
     }
 }
@@ -142,8 +144,9 @@ impl Kind for Restores {
     }
 
     async fn written(&self, object: &Restore, report: &Report) {
-        let (Some(owner), Some(tasks)) = (Owner::of(object), &report.tasks) else { return };
+        let Some(owner) = Owner::of(object) else { return };
         drop(self.held().remove(&owner.uid));
+        let Some(tasks) = &report.tasks else { return };
         let settled = self.context.jobs.keep_only(&owner, &object.spec.database_ref.name, tasks).await;
         if let Err(blocked) = settled {
             tracing::debug!(error = %blocked.message, "Jobs that are not needed any more");
