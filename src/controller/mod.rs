@@ -13,6 +13,7 @@ mod restore;
 mod retention_hold;
 mod retention_policy;
 mod sessions;
+pub mod sweeper;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,8 @@ pub struct Config {
     pub backoff_max: Duration,
     /// Most passes at a time, for each kind.
     pub concurrency: u16,
+    /// How often workloads are looked for that a Restore has left down, the first time at the start.
+    pub sweep: Duration,
     /// Tells several operators apart in events.
     pub identity: String,
     /// How Jobs are made.
@@ -59,6 +62,7 @@ impl Default for Config {
             backoff_min: Duration::from_secs(2),
             backoff_max: Duration::from_secs(300),
             concurrency: 4,
+            sweep: sweeper::EVERY,
             identity: "pgreeve".into(),
             jobs: jobs::Options::default(),
             clock: Clock::system(),
@@ -127,6 +131,7 @@ pub async fn run_with(
     let mut controllers: Vec<BoxFuture<'static, ()>> = Vec::new();
     for namespace in namespaces {
         controllers.push(Box::pin(watch_jobs(&context, namespace.clone())));
+        controllers.push(Box::pin(sweeper::sweep(&context, namespace.clone())));
         controllers.push(Box::pin(driver::drive(
             Arc::new(postgres_database::Kind::new(context.clone())),
             context.clone(),

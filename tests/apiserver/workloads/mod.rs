@@ -1,4 +1,8 @@
 //! Do workloads go to nothing and come back exactly as they were, whoever interferes and wherever it stops?
 
+mod crashes;
+mod find;
+mod rivals;
 mod scale;
 mod stage;
+mod stranded;
