@@ -108,7 +108,7 @@ reasons! {
     TooManyPartitions: Stalled, "The spec asks for more partitions than one policy may create.", "Use a longer interval, a later create.from, or a smaller horizon.";
     IndexMissing: Stalled, "Rows cannot be found without scanning a table: the age column, or a foreign key that refers to the table, has no index.", "Run the CREATE INDEX CONCURRENTLY that the message names.";
     WorkloadNotFound: Stalled, "A workload that is to be scaled to nothing does not exist.", "Correct the name or the selector in a new Restore, or create the workload.";
-    WorkloadForbidden: Stalled, "The operator may not read or change a workload that is to be scaled to nothing.", "Grant it in the chart's restores.workloads; the message names the right.";
+    WorkloadForbidden: Stalled, "The operator may not read or change a workload that is to be scaled to nothing.", "Set restores.workloads.enabled of the chart, or add the kind to restores.workloads.kinds; the message names the right.";
     DestinationInvalid: Stalled, "The object store or volume refuses, or the destination is wrong.", "Correct the destination, its Secret or the bucket's rights, as the message says.";
     ExportMismatch: Stalled, "What lies in the object store is not what was written.", "Find out who removes or changes objects in the bucket; nothing was removed from the database.";
     BackupDamaged: Stalled, "What lies in the object store is not the backup that was written.", "Find out who removes or changes objects in the bucket, and back up anew; the message names the object.";

@@ -2,6 +2,8 @@
 
 use kube::Client;
 use kube::api::{Api, ListParams};
+use pgreeve::api::restore::Workload;
+use pgreeve::cluster::workloads::{self, Lowered, UP};
 use serde_json::json;
 
 use crate::job_queue::{self, Woken};
@@ -9,10 +11,11 @@ use crate::jobs::{owner, task};
 use crate::support::apiserver::{apiserver, program};
 use crate::support::kubelet::Kubelet;
 use crate::support::process::run;
+use crate::workloads::stage::{Stage, other_kinds, schedule, spec};
 use crate::world::World;
 
-/// A client of a ServiceAccount with the chart's rights for one namespace.
-async fn as_the_operator(namespace: &str) -> Client {
+/// A client of a ServiceAccount with the chart's rights for one namespace, and these of its values.
+async fn as_the_operator_with(namespace: &str, values: &[&str]) -> Client {
     let config = apiserver().config_of(namespace, "operator").await;
     let mut helm = std::process::Command::new(program("helm"));
     helm.args([
@@ -25,12 +28,17 @@ async fn as_the_operator(namespace: &str) -> Client {
         "1.34",
     ]);
     helm.args(["--set", &format!("watchNamespaces={{{namespace}}}"), "--set", "serviceAccount.name=operator"]);
+    helm.args(values.iter().flat_map(|value| ["--set", value]));
     helm.args(["--set", "serviceAccount.create=false", "--show-only", "templates/rbac.yaml"]);
     let manifest = std::env::temp_dir().join(format!("{namespace}-{}.yaml", std::process::id()));
     std::fs::write(&manifest, run(&mut helm)).unwrap();
     apiserver().kubectl_output(&["apply", "-f", manifest.to_str().unwrap()]);
     std::fs::remove_file(manifest).unwrap();
     Client::try_from(config).unwrap()
+}
+
+async fn as_the_operator(namespace: &str) -> Client {
+    as_the_operator_with(namespace, &[]).await
 }
 
 #[tokio::test]
@@ -68,4 +76,36 @@ async fn with_the_charts_rights_a_job_is_made_heard_of_read_and_removed() {
     let theirs = Kubelet::of(&client, &world.namespace);
     let refused = theirs.pods.delete("any", &Default::default()).await.unwrap_err();
     assert!(matches!(refused, kube::Error::Api(status) if status.is_forbidden()), "Pods are only looked at");
+}
+
+#[tokio::test]
+async fn with_the_charts_rights_workloads_go_down_and_up_and_without_them_it_is_said_which_lacks() {
+    other_kinds().await;
+    let stage = Stage::new().await;
+    let tracking = json!({"argocd.argoproj.io/tracking-id": format!("shop:apps/Deployment:{}/api", stage.namespace)});
+    let labels = json!({"helm.toolkit.fluxcd.io/name": "shop", "helm.toolkit.fluxcd.io/namespace": stage.namespace});
+    let metadata = json!({"name": "api", "labels": labels, "annotations": tracking});
+    stage.create("Deployment", metadata, spec("api", 3)).await;
+    stage.create("CronJob", json!({"name": "report"}), schedule(false)).await;
+    stage.create("Rollout", json!({"name": "web"}), json!({"wanted": {"count": 4}})).await;
+    stage.create("Application", json!({"name": "shop"}), json!({})).await;
+    stage.create("HelmRelease", json!({"name": "shop"}), json!({})).await;
+    stage.create("ScaledObject", json!({"name": "api"}), json!({"scaleTargetRef": {"name": "api"}})).await;
+    let wanted: Vec<Workload> = serde_json::from_value(json!([{"kind": "Deployment", "name": "api"},
+        {"kind": "CronJob", "name": "report"}, {"kind": "Rollout", "apiVersion": "argoproj.io/v1alpha1", "name": "web"}]))
+    .unwrap();
+    let usual = as_the_operator(&apiserver().namespace(&stage.client).await).await;
+    let refused = workloads::find(&usual, &stage.namespace, &wanted).await.unwrap_err();
+    assert!(refused.message.contains("restores.workloads"), "{}", refused.message);
+    let kinds = ["restores.workloads.kinds[0].group=argoproj.io", "restores.workloads.kinds[0].resource=rollouts"];
+    let client = as_the_operator_with(&stage.namespace, &["restores.workloads.enabled=true", kinds[0], kinds[1]]).await;
+    let found = workloads::find(&client, &stage.namespace, &wanted).await.unwrap();
+    assert_eq!(found[0].held, ["ScaledObject api", "Application shop", "HelmRelease shop"]);
+    for mut workload in found {
+        assert_eq!(workloads::lower(&client, &stage.namespace, &stage.restore, &mut workload).await.unwrap(), Lowered::Gone);
+        assert!(workloads::raise(&client, &stage.namespace, &stage.restore, &mut workload).await.unwrap());
+        assert_eq!(workload.state.as_deref(), Some(UP));
+    }
+    assert!(workloads::stranded(&client, Some(&stage.namespace)).await.unwrap().is_empty());
+    assert!(workloads::held(&client, Some(&stage.namespace)).await.unwrap().is_empty());
 }

@@ -43,11 +43,41 @@ class Rbac(unittest.TestCase):
             self.assertEqual(found, {"jobs": {"create", "delete", "get", "list", "watch"}, "pods": {"list"}}, variant)
 
     def test_the_operator_writes_only_status_events_jobs_and_its_lease(self):
-        for variant, objects in self.variants().items():
+        for variant in chart.VARIANTS:
+            objects = chart.render({"restores": {"workloads": {"enabled": False}}}, variant, apis=chart.MONITORING_APIS)
             for where, rule in operator_rules(objects):
                 if set(rule["verbs"]) - {"get", "list", "watch"}:
                     for resource in rule["resources"]:
                         self.assertTrue(resource.endswith("/status") or resource in ("events", "jobs", "leases"), f"{variant}: {where}")
+
+    def workload_rights(self, **workloads):
+        """What the operator may do only because restores may scale workloads: verbs by group and resource."""
+        with_them = chart.render({"restores": {"workloads": {"enabled": True, **workloads}}})
+        without = [rule for _, rule in operator_rules(chart.render())]
+        added = [rule for _, rule in operator_rules(with_them) if rule not in without]
+        return {(group, resource): rule["verbs"] for rule in added for group in rule["apiGroups"] for resource in rule["resources"]}
+
+    def test_workloads_are_read_and_patched_only_where_somebody_wants_it(self):
+        change = ["get", "list", "patch"]
+        own = {("apps", "deployments"): change, ("apps", "statefulsets"): change, ("batch", "cronjobs"): change}
+        autoscalers = {("autoscaling", "horizontalpodautoscalers"): ["list"]}
+        self.assertEqual(self.workload_rights(hold=[]), own | autoscalers)
+        held = {
+            "keda": {("keda.sh", "scaledobjects"): change},
+            "argocd": {("argoproj.io", "applications"): change},
+            "flux": {("helm.toolkit.fluxcd.io", "helmreleases"): change},
+        }
+        for tool, rights in held.items():
+            self.assertEqual(self.workload_rights(hold=[tool]), own | autoscalers | rights)
+        self.assertEqual(self.workload_rights(), own | autoscalers | held["keda"] | held["argocd"] | held["flux"])
+        kinds = [{"group": "argoproj.io", "resource": "rollouts"}, {"group": "", "resource": "replicationcontrollers"}]
+        further = {
+            ("argoproj.io", "rollouts"): change,
+            ("argoproj.io", "rollouts/scale"): ["get", "patch"],
+            ("", "replicationcontrollers"): change,
+            ("", "replicationcontrollers/scale"): ["get", "patch"],
+        }
+        self.assertEqual(self.workload_rights(hold=[], kinds=kinds), own | autoscalers | further)
 
     def test_only_the_one_lease_may_be_read_or_changed(self):
         for where, rule in operator_rules(chart.render()):

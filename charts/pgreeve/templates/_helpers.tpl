@@ -93,6 +93,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
+{{- with .Values.restores.workloads }}
+{{- if .enabled }}
+# Scaled to nothing for a restore, and back.
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, patch]
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get, list, patch]
+{{- range .kinds }}
+- apiGroups: [{{ .group | quote }}]
+  resources: [{{ .resource }}]
+  verbs: [get, list, patch]
+- apiGroups: [{{ .group | quote }}]
+  resources: [{{ .resource }}/scale]
+  verbs: [get, patch]
+{{- end }}
+# What would scale them up meanwhile.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list]
+{{- range $tool, $held := dict "keda" (list "keda.sh" "scaledobjects") "argocd" (list "argoproj.io" "applications") "flux" (list "helm.toolkit.fluxcd.io" "helmreleases") }}
+{{- if has $tool $.Values.restores.workloads.hold }}
+- apiGroups: [{{ first $held }}]
+  resources: [{{ last $held }}]
+  verbs: [get, list, patch]
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "pgreeve.subject" -}}

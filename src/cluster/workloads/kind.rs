@@ -131,6 +131,6 @@ pub(super) fn refused(what: &str, error: &kube::Error) -> Blocked {
 
 /// The refusal of a right that the operator lacks.
 pub(super) fn forbidden(what: &str, said: &str) -> Blocked {
-    let message = format!("{what}: the operator has no right to it ({said}); grant it with the chart's restores.workloads");
+    let message = format!("{what}: the operator has no right to it ({said}); grant it with restores.workloads of the chart");
     Blocked::new(Reason::WorkloadForbidden, message)
 }

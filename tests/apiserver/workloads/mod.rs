@@ -4,5 +4,5 @@ mod crashes;
 mod find;
 mod rivals;
 mod scale;
-mod stage;
+pub mod stage;
 mod stranded;
