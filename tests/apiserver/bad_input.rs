@@ -45,6 +45,23 @@ async fn every_case_is_refused_with_a_message_that_names_the_field() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[tokio::test]
+async fn every_example_is_taken() {
+    let client = apiserver().admin().await;
+    let namespace = apiserver().namespace(&client).await;
+    let mut kinds = BTreeSet::new();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        for document in serde_yaml::Deserializer::from_str(&std::fs::read_to_string(&path).unwrap()) {
+            let object: Value = serde::Deserialize::deserialize(document).unwrap();
+            let taken = verdict(&client, &namespace, &object).await;
+            taken.unwrap_or_else(|status| panic!("{}: {}", path.display(), status.message));
+            kinds.insert(object["kind"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(kinds, pgreeve::api::crds().into_iter().map(|crd| crd.spec.names.kind).collect(), "a kind without an example");
+}
+
 #[test]
 fn every_field_of_every_kind_has_a_wrong_value() {
     for crd in pgreeve::api::crds() {

@@ -9,8 +9,9 @@ import yaml
 
 GITOPS = chart.ROOT / "docs" / "gitops"
 KINDS = [crd["spec"]["names"]["kind"] for crd in chart.crd_files().values()]
-# A hold has nothing to suspend: it is deleted.
-SUSPENDABLE = [kind for kind in KINDS if kind != "RetentionHold"]
+# Nothing to suspend: a hold is deleted, and what runs once ends.
+UNSTOPPED = ("RetentionHold", "Backup", "Restore")
+SUSPENDABLE = [kind for kind in KINDS if kind not in UNSTOPPED]
 
 # Prints a table as JSON: enough for what the scripts return.
 PRINTER = """
@@ -121,7 +122,8 @@ class Actions(unittest.TestCase):
         for kind in SUSPENDABLE:
             self.assertEqual(self.enabled(kind, policy("True")), {"suspend", "reconcile"})
             self.assertEqual(self.enabled(kind, policy("True", suspend=True)), {"resume"})
-        self.assertEqual(self.enabled("RetentionHold", policy("True")), {"reconcile"})
+        for kind in UNSTOPPED:
+            self.assertEqual(self.enabled(kind, policy("True")), {"reconcile"})
         self.assertEqual(self.enabled("PartitionPolicy", self.waiting()), {"suspend", "reconcile", "approve"})
         approved = self.waiting(annotations={"pgreeve.dev/approve": "9f3c"})
         self.assertNotIn("approve", self.enabled("PartitionPolicy", approved))

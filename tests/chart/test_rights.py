@@ -42,13 +42,27 @@ class Rbac(unittest.TestCase):
             found = {r: set(rule["verbs"]) for _, rule in operator_rules(objects) for r in rule["resources"] if r in ("jobs", "pods")}
             self.assertEqual(found, {"jobs": {"create", "delete", "get", "list", "watch"}, "pods": {"list"}}, variant)
 
-    def test_the_operator_writes_only_status_events_jobs_and_its_lease(self):
+    def test_the_operator_writes_only_status_backups_finalizers_events_jobs_and_its_lease(self):
+        known = {
+            "backups": {"create", "delete", "patch"},
+            "backupschedules": {"patch"},
+            "restores": {"patch"},
+            "events": {"create", "patch"},
+            "jobs": {"create", "delete"},
+            "leases": {"create", "patch", "update"},
+        }
         for variant in chart.VARIANTS:
             objects = chart.render({"restores": {"workloads": {"enabled": False}}}, variant, apis=chart.MONITORING_APIS)
             for where, rule in operator_rules(objects):
-                if set(rule["verbs"]) - {"get", "list", "watch"}:
-                    for resource in rule["resources"]:
-                        self.assertTrue(resource.endswith("/status") or resource in ("events", "jobs", "leases"), f"{variant}: {where}")
+                writes = set(rule["verbs"]) - {"get", "list", "watch"}
+                for resource in rule["resources"] if writes else []:
+                    allowed = {"patch", "update"} if resource.endswith("/status") else known.get(resource, set())
+                    self.assertLessEqual(writes, allowed, f"{variant}: {where}: {resource}")
+
+    def test_what_a_person_declares_is_never_made_or_removed(self):
+        for variant, objects in self.variants().items():
+            made = {r for _, rule in operator_rules(objects) if {"create", "delete"} & set(rule["verbs"]) for r in rule["resources"]}
+            self.assertFalse(made & {"backupschedules", "restores", "postgresdatabases", "partitionpolicies", "retentionpolicies"}, variant)
 
     def workload_rights(self, **workloads):
         """What the operator may do only because restores may scale workloads: verbs by group and resource."""
@@ -147,6 +161,7 @@ class Pods(unittest.TestCase):
             env = {variable["name"]: variable["value"] for variable in operator["env"] if "value" in variable}
             self.assertEqual(env["PGREEVE_IMAGE"], operator["image"], variant)
             self.assertEqual(env["PGREEVE_IMAGE_PULL_POLICY"], operator["imagePullPolicy"], variant)
+            self.assertIn("/postgres:{major}", env["PGREEVE_POSTGRES_IMAGE"], variant)
             secrets = [secret["name"] for secret in pod.get("imagePullSecrets", [])]
             self.assertEqual(env.get("PGREEVE_IMAGE_PULL_SECRETS", ""), ",".join(secrets), variant)
 

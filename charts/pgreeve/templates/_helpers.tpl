@@ -76,10 +76,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
     - {{ . }}/status
     {{- end }}
   verbs: [patch, update]
-# Whether there is a backup that lets old data go.
+# A schedule makes Backups, marks them and lets them go.
 - apiGroups: [pgreeve.dev]
   resources: [backups]
-  verbs: [list]
+  verbs: [create, delete, patch]
+# Finalizers: neither goes before what it has changed is put back.
+- apiGroups: [pgreeve.dev]
+  resources: [backupschedules, restores]
+  verbs: [patch]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
