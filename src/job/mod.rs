@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::api::Reason;
 use crate::plan::action::{Action, Blocked};
 use crate::plan::backup::manifest::Verified;
-use crate::plan::backup::{DumpDatabase, InspectBackup, RestoreDump, VerifyBackup};
+use crate::plan::backup::{DumpDatabase, InspectBackup, RemoveBackup, RestoreDump, VerifyBackup};
 use crate::plan::removal::{ArchiveRows, ExportPartition};
 use crate::plan::restore::names::Proof;
 use crate::postgres::Target;
 use crate::postgres::execute::Budget;
-use crate::storage::Credentials;
+use crate::storage::{Credentials, Store};
 
 /// What a Job is to do: the payload of an action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub enum Task {
     InspectBackup(Box<InspectBackup>),
     /// See [`RestoreDump`].
     RestoreDump(Box<RestoreDump>),
+    /// See [`RemoveBackup`].
+    RemoveBackup(Box<RemoveBackup>),
 }
 
 impl Task {
@@ -44,6 +46,7 @@ impl Task {
             Action::VerifyBackup(verify) => Some(Self::VerifyBackup(verify.clone())),
             Action::InspectBackup(inspect) => Some(Self::InspectBackup(inspect.clone())),
             Action::RestoreDump(restore) => Some(Self::RestoreDump(restore.clone())),
+            Action::RemoveBackup(remove) => Some(Self::RemoveBackup(remove.clone())),
             _ => None,
         }
     }
@@ -89,6 +92,8 @@ pub enum Report {
     Inspected(Box<backup::inspect::Inspected>),
     /// A backup has been restored and compared.
     Restored(Proof),
+    /// A backup's objects are gone.
+    Removed(backup::catalog::Removed),
 }
 
 /// Carries out a task.
@@ -103,5 +108,9 @@ pub async fn run(task: &Task, access: &Access) -> Result<Report, Blocked> {
         Task::VerifyBackup(task) => backup::verify(task, access).await.map(Report::Verified),
         Task::InspectBackup(task) => backup::inspect::run(task, access).await.map(|found| Report::Inspected(Box::new(found))),
         Task::RestoreDump(task) => backup::into::run(task, access).await.map(Report::Restored),
+        Task::RemoveBackup(task) => {
+            let store = Store::open(&task.stored.destination, &access.storage)?;
+            backup::catalog::remove(&store, task).await.map(Report::Removed)
+        }
     }
 }

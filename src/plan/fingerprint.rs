@@ -1,11 +1,10 @@
 //! Are these two plans the same? A digest over the object and its actions.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::action::{Action, ObjectId};
+use super::hex;
 use super::removal::{Afterlife, ExportProof};
 use super::snapshot::Oid;
 
@@ -25,11 +24,7 @@ pub fn of(object: &ObjectId, actions: &[Action]) -> String {
     // Both serialise from plain data with string keys, which cannot fail; an error would only change the digest.
     hash.update(serde_json::to_vec(object).unwrap_or_default());
     hash.update(serde_json::to_vec(&meanings).unwrap_or_default());
-    hash.finalize().iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&hash.finalize()[..8])
 }
 
 /// What of an action a person approves; nothing where another action of the same plan says it already.

@@ -14,6 +14,7 @@ pub mod finding;
 pub mod fingerprint;
 pub mod gate;
 pub mod grid;
+pub mod hex;
 pub mod key;
 pub mod naming;
 pub mod outcome;
@@ -31,4 +32,5 @@ pub mod wrong;
 
 pub use action::{Action, Blocked, Note, ObjectId, Plan};
 pub use gate::Gate;
+pub use hex::hex;
 pub use outcome::Outcome;

@@ -10,7 +10,6 @@
 //! - Years before 1 AD are written as `0044bc`, numbers below zero as `neg100`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
@@ -18,6 +17,7 @@ pub use self::derive::derive;
 use self::label::Label;
 pub use self::template::{Template, TemplateError};
 use super::grid::{Grid, Slot};
+use super::hex;
 use crate::api::table::TableName;
 
 mod derive;
@@ -81,9 +81,5 @@ fn shorten(name: &str, bytes: usize) -> String {
     }
     let room = bytes.saturating_sub(HASH_BYTES);
     let whole_characters = (0..=room).rev().find(|&end| name.is_char_boundary(end)).unwrap_or_default();
-    let mut short = format!("{}_", &name[..whole_characters]);
-    for byte in Sha256::digest(name).iter().take(4) {
-        let _ = write!(short, "{byte:02x}");
-    }
-    short
+    format!("{}_{}", &name[..whole_characters], hex(&Sha256::digest(name)[..4]))
 }

@@ -2,13 +2,12 @@
 //!
 //! The operator hands it to the Pod as JSON; the command line runs the same value in-process.
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::action::{Action, ObjectId};
 use super::backup::Stored;
+use super::hex;
 use crate::api::Destination;
 use crate::api::job::{JobSettings, Scratch};
 use crate::api::postgres_database::{Connection, Limits, SecretRef};
@@ -124,11 +123,7 @@ pub fn digest(owner_uid: &str, database: &str, action: &Action) -> String {
     let mut hash = Sha256::new();
     // All three serialise from plain data with string keys, which cannot fail; an error would only change the digest.
     hash.update(serde_json::to_vec(&(owner_uid, database, action)).unwrap_or_default());
-    hash.finalize().iter().take(10).fold(String::with_capacity(20), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&hash.finalize()[..10])
 }
 
 #[cfg(test)]

@@ -83,6 +83,7 @@ impl World {
             directory: "shop/first-0d5d4a3c".into(),
             major: i32::try_from(self.database.server().major).unwrap(),
             settings: serde_json::from_value::<BackupSettings>(settings).unwrap(),
+            exists: false,
         }
     }
 
@@ -117,7 +118,7 @@ impl World {
 
     pub async fn manifest(&self, task: &DumpDatabase) -> Option<Manifest> {
         let store = Store::open(&task.settings.destination, &self.access().storage).unwrap();
-        backup::existing(&store, &task.directory).await.unwrap().map(|(manifest, _)| manifest)
+        backup::catalog::existing(&store, &task.directory).await.unwrap().map(|(manifest, _)| manifest)
     }
 
     /// Everything in the volume, by path.

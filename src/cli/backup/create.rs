@@ -121,6 +121,7 @@ impl Backup {
             directory: format!("{}/{at}-{:08x}", plain(&found.database), fastrand::u32(..)),
             major: found.version_num / 10_000,
             settings: self.settings(),
+            exists: false,
         };
         let mut workshop = self.workshop.workshop()?;
         let read = |file: &PathBuf| {

@@ -6,7 +6,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::location::StoreArgs;
 use super::super::output;
 use super::{failure, size};
-use crate::job::backup::{list, proven};
+use crate::job::backup::catalog::{list, proven};
 use crate::plan::backup::manifest::{self, Manifest, Verified};
 use crate::storage::Store;
 
@@ -24,7 +24,7 @@ impl Backups {
     /// Runs the command.
     pub async fn run(&self) -> Result<Exit, Failure> {
         let store = self.store.below(&self.from).map_err(failure)?;
-        let (found, unreadable) = list(&store).await.map_err(failure)?;
+        let (found, unreadable) = list(&store, "").await.map_err(failure)?;
         if found.is_empty() && unreadable.is_empty() {
             output::line(&format!("no backups below {}", self.from))?;
             return Ok(Exit::Ok);

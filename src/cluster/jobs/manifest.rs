@@ -18,6 +18,7 @@ use super::mounts;
 use crate::api::Reason;
 use crate::api::job::JobSettings;
 use crate::plan::action::{Action, Blocked};
+use crate::plan::hex;
 use crate::plan::task::{Task, digest};
 
 /// Label: the PostgresDatabase that a Job works on.
@@ -150,7 +151,7 @@ pub fn label_value(value: &str) -> String {
     if value.len() <= 63 {
         return value.to_owned();
     }
-    let digest: String = Sha256::digest(value.as_bytes()).iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(value.as_bytes())[..5]);
     let head: String = value.chars().take(50).collect();
     format!("{}-{digest}", head.trim_end_matches(['-', '.', '_']))
 }

@@ -10,6 +10,7 @@
 //! not completed, or of counts from another snapshot. No manifest is ever replaced. A run that breaks off anywhere leaves at most
 //! objects or unfinished uploads that no manifest names; the next run that succeeds takes them away.
 
+pub mod catalog;
 mod child;
 mod dump;
 mod facts;
@@ -25,8 +26,6 @@ pub mod verify;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::Access;
 use crate::api::Reason;
@@ -37,6 +36,8 @@ use crate::plan::backup::manifest::{self, Manifest, Object, Verified};
 use crate::plan::backup::{DumpDatabase, VerifyBackup};
 use crate::postgres::Session;
 use crate::storage::{Created, Store};
+pub use catalog::BackedUp;
+use catalog::{existing, note, settled};
 use facts::Facts;
 use scratch::Scratch;
 use seal::{Identity, Seal, damaged};
@@ -61,47 +62,6 @@ impl Default for Workshop {
     }
 }
 
-/// A backup that is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackedUp {
-    /// Key of its directory.
-    pub directory: String,
-    /// The manifest's URL.
-    pub url: String,
-    /// SHA-256 of the manifest.
-    pub manifest: String,
-    /// When the manifest was written.
-    pub completed_at: Timestamp,
-    /// When the snapshot was taken.
-    pub snapshot_at: Timestamp,
-    /// Where in the log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lsn: Option<String>,
-    /// Bytes in the store.
-    pub bytes: i64,
-    /// Bytes of the dump before compression.
-    pub raw_bytes: i64,
-    /// SHA-256 of the data object.
-    pub sha256: String,
-    /// Version of the server.
-    pub server_version: String,
-    /// Its major.
-    pub major: i32,
-    /// Version of `pg_dump`.
-    pub dump_version: String,
-    /// Tables with rows of their own.
-    pub tables: i32,
-    /// Their rows.
-    pub rows: i64,
-    /// What the dump lacks; at most three lines.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub omitted: Vec<String>,
-    /// What was proven.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verified: Option<Verified>,
-}
-
 /// Backs a database up, or confirms the backup that exists.
 ///
 /// # Errors
@@ -118,9 +78,10 @@ pub async fn run_in(task: &DumpDatabase, access: &Access, store: &Store) -> Resu
     let seal = seal(task, access)?;
     let manifest = match existing(store, &task.directory).await? {
         Some((manifest, _)) => manifest,
+        None if task.exists => verify::manifest(store, &task.directory).await?.0,
         None => anew(task, access, store, &seal).await?,
     };
-    settled(task, store, &manifest).await
+    settled(store, &task.directory, &manifest).await
 }
 
 /// What objects are made with.
@@ -130,18 +91,6 @@ fn seal(task: &DumpDatabase, access: &Access) -> Result<Seal, Blocked> {
         Some(_) => seal::recipients(access.workshop.recipients.as_deref().unwrap_or_default())?,
     };
     Ok(Seal { compression: task.settings.compression.clone(), recipients })
-}
-
-/// The manifest of a directory, if it exists.
-///
-/// # Errors
-/// [`Reason::BackupDamaged`] where it is no manifest.
-pub async fn existing(store: &Store, directory: &str) -> Result<Option<(Manifest, Vec<u8>)>, Blocked> {
-    let key = format!("{directory}/{}", manifest::NAME);
-    let Some(content) = store.get(&key).await? else { return Ok(None) };
-    let read =
-        Manifest::read(&content).map_err(|what| Blocked::new(Reason::BackupDamaged, format!("{} {what}", store.url(&key))))?;
-    Ok(Some((read, content.to_vec())))
 }
 
 async fn anew(task: &DumpDatabase, access: &Access, store: &Store, seal: &Seal) -> Result<Manifest, Blocked> {
@@ -278,87 +227,6 @@ fn describe(
     }
 }
 
-/// What is reported of a backup that is there, after what other runs have left beside it has been taken away.
-async fn settled(task: &DumpDatabase, store: &Store, manifest: &Manifest) -> Result<BackedUp, Blocked> {
-    let directory = &task.directory;
-    for object in [Some(&manifest.data), manifest.globals.as_ref()].into_iter().flatten() {
-        let key = format!("{directory}/{}", object.name);
-        match store.size(&key).await? {
-            Some(size) if i64::try_from(size) == Ok(object.bytes) => {}
-            Some(size) => {
-                return Err(damaged(&store.url(&key), &format!("it is {size} bytes long, and {} were written", object.bytes)));
-            }
-            None => return Err(damaged(&store.url(&key), "it is gone, and its manifest is there")),
-        }
-    }
-    sweep(store, directory, manifest).await;
-    let (_, content) = verify::manifest(store, directory).await?;
-    Ok(BackedUp {
-        directory: directory.clone(),
-        url: store.url(&format!("{directory}/{}", manifest::NAME)),
-        manifest: Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect(),
-        completed_at: manifest.completed_at,
-        snapshot_at: manifest.snapshot.at,
-        lsn: manifest.snapshot.lsn.clone(),
-        bytes: manifest.bytes(),
-        raw_bytes: manifest.data.raw_bytes,
-        sha256: manifest.data.sha256.clone(),
-        server_version: manifest.database.server_version.clone(),
-        major: manifest.major(),
-        dump_version: manifest.dump_version.clone(),
-        tables: i32::try_from(manifest.tables.len()).unwrap_or(i32::MAX),
-        rows: manifest.rows(),
-        omitted: manifest.omitted.iter().take(3).map(|line| crate::api::condition::shorten(line, 200)).collect(),
-        verified: proven(store, directory, manifest).await?,
-    })
-}
-
-/// The backups below a store's prefix, by the keys of their directories: every manifest that can be read, the oldest first, and the URL of
-/// each that cannot.
-///
-/// # Errors
-/// What the store said.
-pub async fn list(store: &Store) -> Result<(Vec<(String, Manifest)>, Vec<String>), Blocked> {
-    let (mut found, mut unreadable) = (vec![], vec![]);
-    for entry in store.list("").await? {
-        let Some(directory) = entry.key.strip_suffix(manifest::NAME).map(|directory| directory.trim_end_matches('/')) else {
-            continue;
-        };
-        match existing(store, directory).await {
-            Ok(Some((manifest, _))) => found.push((directory.to_owned(), manifest)),
-            // Removed meanwhile.
-            Ok(None) => {}
-            Err(blocked) if blocked.reason == Reason::BackupDamaged => unreadable.push(store.url(&entry.key)),
-            Err(blocked) => return Err(blocked),
-        }
-    }
-    found.sort_by_key(|(_, manifest)| manifest.snapshot.at);
-    Ok((found, unreadable))
-}
-
-/// What was proven of a backup last, and best.
-///
-/// # Errors
-/// What the store said.
-pub async fn proven(store: &Store, directory: &str, manifest: &Manifest) -> Result<Option<Verified>, Blocked> {
-    let later = store.get(&format!("{directory}/{}", manifest::VERIFICATION)).await?;
-    let later: Option<Verified> = later.and_then(|content| serde_json::from_slice(&content).ok());
-    Ok(later.or_else(|| manifest.read_back.clone()))
-}
-
-/// Takes away what the manifest does not name. What resists is left: it costs a little, and harms nobody.
-async fn sweep(store: &Store, directory: &str, manifest: &Manifest) {
-    drop(store.end_uploads(directory).await);
-    let globals = manifest.globals.as_ref().map(|globals| globals.name.as_str());
-    let keep = [Some(manifest.data.name.as_str()), globals, Some(manifest::NAME), Some(manifest::VERIFICATION)];
-    for entry in store.list(directory).await.unwrap_or_default() {
-        let name = entry.key.rsplit('/').next().unwrap_or_default();
-        if !keep.contains(&Some(name)) {
-            drop(store.delete(&entry.key).await);
-        }
-    }
-}
-
 /// Proves a backup that is there, and writes beside it what was proven.
 ///
 /// # Errors
@@ -417,14 +285,4 @@ async fn tried(
     .await;
     server.stop().await;
     outcome
-}
-
-/// Writes down what was proven, unless more is known already.
-async fn note(store: &Store, directory: &str, manifest: &Manifest, verified: &Verified) -> Result<(), Blocked> {
-    let before = proven(store, directory, manifest).await?;
-    if before.is_some_and(|before| before.level > verified.level) {
-        return Ok(());
-    }
-    let content = serde_json::to_vec_pretty(verified).unwrap_or_default();
-    store.replace(&format!("{directory}/{}", manifest::VERIFICATION), content).await
 }

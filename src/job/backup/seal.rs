@@ -15,6 +15,7 @@ use crate::api::Reason;
 use crate::api::backup::{Compression, CompressionMethod};
 use crate::plan::action::Blocked;
 use crate::plan::backup::manifest::Object;
+use crate::plan::hex;
 use crate::storage::{Store, mismatch};
 
 /// Size of what is handed on at a time. Of each stage four are under way at most.
@@ -89,7 +90,7 @@ impl Sum {
     }
 
     fn digits(self) -> String {
-        self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.hash.finalize())
     }
 }
 

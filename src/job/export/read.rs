@@ -15,9 +15,10 @@ use super::csv;
 use super::manifest::Data;
 use super::parquet::{self, Columns, Footer};
 use super::rows::Batch;
-use super::write::{WORKERS, hex, work};
+use super::write::{WORKERS, work};
 use crate::api::retention_policy::{ExportCompression, ExportFormat};
 use crate::plan::action::Blocked;
+use crate::plan::hex;
 use crate::storage::{Store, mismatch};
 
 /// Consecutive rows of an object.

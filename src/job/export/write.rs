@@ -16,6 +16,7 @@ use super::{closing, csv};
 use crate::api::Reason;
 use crate::api::retention_policy::ExportFormat;
 use crate::plan::action::Blocked;
+use crate::plan::hex;
 use crate::plan::removal::ExportPartition;
 use crate::postgres::Session;
 use crate::storage::{Store, Upload};
@@ -152,11 +153,6 @@ async fn records(
 /// Runs on a thread where computing holds nobody up.
 pub async fn work<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()))
-}
-
-/// Digits of a digest.
-pub fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn broken(task: &ExportPartition, error: &str) -> Blocked {

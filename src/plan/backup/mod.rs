@@ -30,6 +30,9 @@ pub struct DumpDatabase {
     pub major: i32,
     /// What, how and where to.
     pub settings: BackupSettings,
+    /// Whether it is there already, made by a former cluster: then nothing is dumped, and what it is is reported.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exists: bool,
 }
 
 /// A backup is read back, or restored into a server made for that. A Job does it, and needs no connection to the database.
@@ -104,6 +107,9 @@ pub struct RemoveBackup {
     pub backup: String,
     /// Where its objects are.
     pub stored: Stored,
+    /// Key of the directory of a newer backup in the same store: unless that is whole, nothing is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
     /// The Pod that does it.
     pub job: JobSettings,
 }
