@@ -38,6 +38,8 @@ pub mod sql;
 #[cfg(feature = "io")]
 pub mod storage;
 #[cfg(feature = "io")]
+pub mod stores;
+#[cfg(feature = "io")]
 pub mod target;
 #[cfg(feature = "io")]
 pub mod telemetry;

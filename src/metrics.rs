@@ -1,6 +1,8 @@
 //! What can be watched? Prometheus metrics with bounded labels, each declared once.
 
-use std::collections::HashMap;
+mod backups;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -11,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+pub use backups::BackupSeries;
 
 /// Labels of a table that a policy keeps. Its texts are shared by all its series: there may be ten thousand policies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,6 +93,17 @@ pub struct DatabaseLabels {
     pub name: String,
 }
 
+/// Labels of a BackupSchedule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ScheduleLabels {
+    /// Namespace.
+    pub namespace: String,
+    /// Its PostgresDatabase.
+    pub database: String,
+    /// The schedule.
+    pub schedule: String,
+}
+
 /// Passes take a few milliseconds to connect and read; lock ladders end after two seconds by default.
 const SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
@@ -97,7 +112,7 @@ macro_rules! metrics {
         /// Every metric.
         #[expect(missing_docs, reason = "the help text is the documentation")]
         #[derive(Debug)]
-        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_reasons: Mutex<HashMap<ObjectLabels, &'static str>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>> }
+        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_reasons: Mutex<HashMap<ObjectLabels, &'static str>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>>, schedules: Mutex<HashSet<ScheduleLabels>> }
 
         impl Metrics {
             /// Name and help of every metric, for the reference.
@@ -107,7 +122,7 @@ macro_rules! metrics {
             pub fn new() -> Self {
                 let mut registry = Registry::default();
                 $(let $field: $type = $make; registry.register($name, $help.trim_end_matches('.'), $field.clone());)*
-                Self { $($field,)* registry: Mutex::new(registry), ready_reasons: Mutex::default(), covered_until: Mutex::default() }
+                Self { $($field,)* registry: Mutex::new(registry), ready_reasons: Mutex::default(), covered_until: Mutex::default(), schedules: Mutex::default() }
             }
         }
     };
@@ -148,6 +163,26 @@ metrics! {
         "Tries for locks that successful actions needed; more than one try each means that the application holds them often.";
     database_up: Family<DatabaseLabels, Gauge> = Family::default(), "pgreeve_database_up",
         "1 if the database answered the last pass, else 0.";
+    backup_last_success: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_last_success_timestamp_seconds",
+        "When the newest complete backup of the schedule was written; absent while there is none.";
+    backup_last_verified: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_last_verified_timestamp_seconds",
+        "When the newest backup that was read back whole or restored was written; absent while there is none.";
+    backup_last_restored: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_last_restored_timestamp_seconds",
+        "When the newest backup that was restored to try it was written; absent while there is none.";
+    backup_next_run: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_next_run_timestamp_seconds",
+        "When the next backup begins; absent while the schedule is suspended.";
+    backup_failures: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_failures",
+        "Backups that have failed since the last complete one.";
+    backup_missed: Family<ScheduleLabels, Counter> = Family::default(), "pgreeve_backup_missed",
+        "Times at which no backup began within startingDeadline, since the schedule was made.";
+    backups: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backups",
+        "Complete backups of the schedule.";
+    backup_bytes: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_bytes",
+        "Bytes that the newest complete backup takes in the store.";
+    backup_duration: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_duration_seconds",
+        "How long the newest complete backup took, with what it waited for.";
+    backup_suspended: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_suspended",
+        "1 if the schedule is suspended, else 0.";
     leader: Gauge = Gauge::default(), "pgreeve_leader",
         "1 if this operator is the one that works, else 0.";
 }
@@ -192,6 +227,7 @@ impl Metrics {
         self.job_failures.clear();
         self.ready.clear();
         self.database_up.clear();
+        self.forget_all_backups();
     }
 
     /// Sets an object's readiness; its series under a former reason goes.

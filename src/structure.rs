@@ -61,6 +61,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "tokio_postgres",
         ],
     ),
+    ("stores.rs", &["crate::controller", "crate::cli", "crate::pass", "crate::job", "tokio_postgres"]),
     ("target.rs", &["crate::controller", "crate::cli", "crate::pass", "tokio_postgres"]),
     ("controller", &["crate::cli", "tokio_postgres", "SELECT ", "ALTER TABLE"]),
 ];

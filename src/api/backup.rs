@@ -13,6 +13,15 @@ use super::job::{JobSettings, Scratch};
 use super::policy::DatabaseRef;
 use super::postgres_database::SecretRef;
 
+/// Label of a Backup: the BackupSchedule that made it.
+pub const SCHEDULE_LABEL: &str = "pgreeve.dev/schedule";
+/// Annotation of a Backup that asks for a restore test; any new value counts as a new request.
+pub const RESTORE_TEST_ANNOTATION: &str = "pgreeve.dev/restoreTest";
+/// Annotation of a Backup that was found in a store: key of its directory there. Nothing is dumped for it.
+pub const DIRECTORY_ANNOTATION: &str = "pgreeve.dev/directory";
+/// Annotation of a Backup that the retention lets go, with its objects: key of the directory of a newer backup, which must be whole.
+pub const REPLACED_BY_ANNOTATION: &str = "pgreeve.dev/replacedBy";
+
 /// One backup: made by a BackupSchedule, or by whoever creates this. What it is cannot be changed; whether it is held and what
 /// becomes of its objects can.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -352,6 +361,9 @@ pub struct BackupStatus {
     /// Tries so far that failed.
     #[serde(default)]
     pub failures: i32,
+    /// The last value of the annotation `pgreeve.dev/restoreTest` that was answered, by a restore or by its failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_restore_test: Option<String>,
     /// The last value of the annotation `pgreeve.dev/requestedAt` that a pass has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

@@ -170,6 +170,9 @@ pub struct BackupScheduleStatus {
     /// Times at which no backup began within startingDeadline, since this schedule was made.
     #[serde(default)]
     pub missed: i64,
+    /// The last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_missed: Option<Time>,
     /// Backups that have failed since the last complete one.
     #[serde(default)]
     pub failures: i32,
@@ -179,6 +182,9 @@ pub struct BackupScheduleStatus {
     /// The last moment of restoreTest.schedule that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_test_slot: Option<Time>,
+    /// When the store was looked through for backups that a former cluster has left; each has a Backup since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog_at: Option<Time>,
     /// When the next backup begins, its jitter included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run: Option<Time>,
@@ -204,6 +210,12 @@ pub struct BackupFact {
     /// When its snapshot was taken: the moment that a restore leads back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_at: Option<Time>,
+    /// Bytes that it takes in the store.
+    #[serde(default)]
+    pub size_bytes: i64,
+    /// How long it took, in seconds, with what it waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<i64>,
 }
 
 /// How many backups there are.

@@ -17,6 +17,15 @@ pub const STALLED: &str = "Stalled";
 /// The database differs from the policy and the difference is not being removed now.
 pub const DRIFTED: &str = "Drifted";
 
+/// What runs once has ended well.
+pub const COMPLETE: &str = "Complete";
+/// What runs once has ended, and not well.
+pub const FAILED: &str = "Failed";
+/// A backup was read back whole, or restored.
+pub const VERIFIED: &str = "Verified";
+/// A Job is at work for it, or is about to be.
+pub const PROGRESSING: &str = "Progressing";
+
 /// Longest message that a condition or an event carries, in bytes (events are limited to 1 kB by the API server).
 pub const MESSAGE_LIMIT: usize = 1000;
 
@@ -63,6 +72,11 @@ impl<'a> Conditions<'a> {
 /// The condition of this type, if stated.
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|c| c.type_ == type_)
+}
+
+/// Whether the condition of this type is stated and true.
+pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
+    find(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
 /// The text cut to at most `limit` bytes, at a character, with an ellipsis where something is missing.

@@ -61,6 +61,11 @@ reasons! {
     Suspended: Fine, "spec.suspend is true: nothing is planned or changed.", "Set spec.suspend to false.";
     JobRunning: Fine, "A Job does the work; the message says since when, or what its Pod waits for.", "Wait for it. `kubectl logs job/NAME` shows how it is coming along; a deleted Job is made anew.";
     RunStarted: Fine, "A run of the schedule has begun; what it is for, and what its Jobs report, is written down before it acts on it.", "Nothing to do.";
+    Completed: Fine, "What was asked for once is done.", "Nothing to do.";
+    Verified: Fine, "The backup was read back whole, or restored, as the message says.", "Nothing to do.";
+    NotVerified: Fine, "The backup is complete, and nothing beyond that was proven of it yet, or asked for.", "Set verify to Catalog or Restore, or ask for a restore test with the annotation pgreeve.dev/restoreTest.";
+    Queued: Fine, "It waits for an older one of the same database to end.", "Nothing to do; the message names the other one.";
+    Removing: Fine, "The object was deleted, and its traces are being removed before it goes.", "Nothing to do; the message says what is in the way, if something is.";
     Applied: Fine, "A plan has been carried out.", "Nothing to do.";
     Restoring: Fine, "A restore is under way; the message says what it does.", "Nothing to do.";
     Restored: Fine, "The restored database is in use.", "Nothing to do. With strategy Swap the replaced one is kept until status.rollbackUntil; set spec.rollback to true to have it back.";
@@ -85,6 +90,7 @@ reasons! {
     KubernetesUnavailable: Waiting, "The Kubernetes API refused or did not answer a request.", "It is tried again by itself; check the operator's RBAC if it repeats.";
     DestinationUnavailable: Waiting, "The object store or volume did not do what was asked of it.", "It is tried again by itself; check that the store runs and can be reached from the Job's Pod.";
     Referenced: Waiting, "Rows of another table refer to what should go, so it stays.", "Let the rows that refer to it go first; the message names the foreign key.";
+    BackupMissed: Waiting, "A backup did not begin within its startingDeadline.", "See why the operator or the database was away then; the next one comes by itself, or annotate the BackupSchedule with pgreeve.dev/requestedAt to have one now.";
     BackupMissing: Waiting, "The backup that the policy asks for is not there, so nothing goes.", "See why the BackupSchedule has no backup of that age; the message names it.";
     WorkloadTaken: Waiting, "Another Restore has scaled the workload to nothing.", "Wait until that one has brought it back; the message names both.";
     HoldsUnknown: Waiting, "The RetentionHolds could not be read, so nothing goes.", "Nothing to do if the API server was briefly away; check the operator's RBAC if it repeats.";

@@ -4,18 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-/// A size such as `318 GiB`.
-pub fn bytes(bytes: i64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut size = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    let unit = UNITS[unit];
-    if size < 10.0 { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") }
-}
+pub use crate::plan::size::bytes;
 
 /// About how long going through this many bytes takes, such as `~ms` or `~4 min`. A scan of a table that is not in memory reads about
 /// 200 MB/s on ordinary cloud storage; one in memory is ten times as fast.
@@ -86,7 +75,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case(0, "0.0 KiB", "~ms")]
+    #[case(0, "0 B", "~ms")]
     #[case(5 << 20, "5.0 MiB", "~ms")]
     #[case(318 << 30, "318 GiB", "~28 min")]
     #[case(2_000_000_000, "1.9 GiB", "~10 s")]

@@ -7,11 +7,9 @@ use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 
+use crate::api::backup::SCHEDULE_LABEL;
 use crate::api::retention_policy::BackupGuard;
 use crate::api::{GROUP, VERSION};
-
-/// Label of a Backup: the BackupSchedule that made it.
-pub const SCHEDULE: &str = "pgreeve.dev/schedule";
 
 /// Why no backup satisfies the guard; `None` where one does. What cannot be read does not count as a backup.
 pub async fn missing(client: &Client, namespace: &str, guard: &BackupGuard, now: Timestamp) -> Option<String> {
@@ -25,7 +23,7 @@ pub async fn missing(client: &Client, namespace: &str, guard: &BackupGuard, now:
     };
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, "Backup"), "backups");
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let found = match api.list(&ListParams::default().labels(&format!("{SCHEDULE}={schedule}"))).await {
+    let found = match api.list(&ListParams::default().labels(&format!("{SCHEDULE_LABEL}={schedule}"))).await {
         Ok(found) => found.items,
         // A kind that is not installed is answered without a reason.
         Err(kube::Error::Api(status)) if status.code == 404 => return Some(format!("{wanted}; there is none")),

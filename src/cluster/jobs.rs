@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Client, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::objects::unavailable;
 use crate::api::Reason;
@@ -152,6 +152,20 @@ pub async fn at_work(client: &Client, namespace: &str, database: &str) -> Result
     let found = jobs.list(&ListParams::default().labels(&selector)).await;
     let found = found.map_err(|error| unavailable(&format!("Jobs of PostgresDatabase {database}"), &error))?;
     Ok(found.iter().filter(|job| finished(job).is_none()).map(|job| job.name_any()).collect())
+}
+
+/// Whether a namespace is being deleted: then nothing can be made in it any more. Asked by making a Job that is not made.
+pub async fn is_terminating(client: &Client, namespace: &str) -> bool {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "none", "image": "none"}]}});
+    let probe = json!({"metadata": {"generateName": "pgreeve-"}, "spec": {"template": template}});
+    let Ok(probe) = serde_json::from_value::<Job>(probe) else { return false };
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let Err(kube::Error::Api(status)) = jobs.create(&PostParams { dry_run: true, ..PostParams::default() }, &probe).await else {
+        return false;
+    };
+    // Of the admission plugin NamespaceLifecycle (core/v1, NamespaceTerminatingCause).
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_not_found() || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// How a Job ended.

@@ -46,7 +46,7 @@ pub async fn page<K>(client: &Client, namespace: &str, wanted: &ListParams) -> k
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
-    let (found, next) = raw_page::<K>(client, namespace, wanted).await?;
+    let (found, next) = raw_page::<K>(client, namespace, wanted, Keep::Spec).await?;
     Ok((found.into_iter().filter_map(|fetched| fetched.typed.ok()).collect(), next))
 }
 
@@ -58,16 +58,46 @@ pub async fn list<K>(client: &Client, namespace: &str, wanted: ListParams) -> ku
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
-    let (mut all, mut next) = raw_page::<K>(client, namespace, &wanted).await?;
+    all::<K>(client, namespace, wanted, Keep::Spec).await
+}
+
+/// The same with their statuses: for kinds of which a namespace has some hundreds.
+///
+/// # Errors
+/// What the API server or the connection said.
+pub async fn list_whole<K>(client: &Client, namespace: &str, wanted: ListParams) -> kube::Result<Vec<Fetched<K>>>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    all::<K>(client, namespace, wanted, Keep::All).await
+}
+
+/// What is kept of listed objects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Spec,
+    All,
+}
+
+async fn all<K>(client: &Client, namespace: &str, wanted: ListParams, keep: Keep) -> kube::Result<Vec<Fetched<K>>>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let (mut all, mut next) = raw_page::<K>(client, namespace, &wanted, keep).await?;
     while let Some(wanted) = next {
-        let (found, following) = raw_page::<K>(client, namespace, &wanted).await?;
+        let (found, following) = raw_page::<K>(client, namespace, &wanted, keep).await?;
         all.extend(found);
         next = following;
     }
     Ok(all)
 }
 
-async fn raw_page<K>(client: &Client, namespace: &str, wanted: &ListParams) -> kube::Result<(Vec<Fetched<K>>, Option<ListParams>)>
+async fn raw_page<K>(
+    client: &Client,
+    namespace: &str,
+    wanted: &ListParams,
+    keep: Keep,
+) -> kube::Result<(Vec<Fetched<K>>, Option<ListParams>)>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
@@ -77,7 +107,9 @@ where
     let next = found.metadata.continue_.filter(|token| !token.is_empty()).map(|token| wanted.clone().continue_token(&token));
     let objects = found.items.into_iter().map(|mut raw| {
         raw.metadata.managed_fields = None;
-        if let Some(data) = raw.data.as_object_mut() {
+        if let Some(data) = raw.data.as_object_mut()
+            && keep == Keep::Spec
+        {
             data.remove("status");
         }
         let typed = typed(&raw);

@@ -21,14 +21,22 @@ pub(crate) struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
     /// The delay until the next pass of the object `key`.
-    pub fn next(&self, key: &str, state: &State, due: Option<Timestamp>, now: Timestamp, config: &Config) -> Duration {
+    pub fn next(
+        &self,
+        key: &str,
+        state: &State,
+        due: Option<Timestamp>,
+        now: Timestamp,
+        config: &Config,
+        punctual: bool,
+    ) -> Duration {
         let class = if state.ready { Class::Fine } else { state.reason.class() };
         let failures = self.count(key, class == Class::Waiting);
         let resync = spread(key, config.resync);
         match class {
             Class::Waiting => doubled(config, failures).mul_f64(0.75 + fastrand::f64() / 2.0),
             Class::Stalled => resync.min(STALLED.mul_f64(0.75 + fastrand::f64() / 2.0)),
-            Class::Fine => due.map_or(resync, |due| resync.min(until(key, due, now))),
+            Class::Fine => due.map_or(resync, |due| resync.min(until(if punctual { None } else { Some(key) }, due, now))),
         }
     }
 
@@ -64,10 +72,10 @@ fn spread(key: &str, period: Duration) -> Duration {
 }
 
 /// From now until shortly after `due`: months begin for all objects at once, their passes within five minutes.
-fn until(key: &str, due: Timestamp, now: Timestamp) -> Duration {
+fn until(spread_by: Option<&str>, due: Timestamp, now: Timestamp) -> Duration {
     let wait = due.duration_since(now);
     let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
-    let late = Duration::from_secs(300).min(wait / 10).mul_f64(fraction(key));
+    let late = Duration::from_secs(300).min(wait / 10).mul_f64(spread_by.map_or(0.0, fraction));
     wait + late + Duration::from_secs(1)
 }
 
@@ -90,7 +98,7 @@ mod tests {
     #[test]
     fn each_failure_doubles_the_delay_and_a_success_forgets_them() {
         let (backoff, config, now) = (Backoff::default(), Config::default(), Timestamp::UNIX_EPOCH);
-        let next = |reason| backoff.next("a", &state(reason), None, now, &config);
+        let next = |reason| backoff.next("a", &state(reason), None, now, &config, false);
         let delays: Vec<Duration> = (0..12).map(|_| next(Reason::Unreachable)).collect();
         assert!(delays[0] < Duration::from_secs(3) && delays[3] > delays[0]);
         assert!(delays.iter().all(|delay| *delay <= config.backoff_max.mul_f64(1.25)));
@@ -103,7 +111,7 @@ mod tests {
         let (backoff, config, now) = (Backoff::default(), Config::default(), Timestamp::UNIX_EPOCH);
         for seconds in [1, 60, 500] {
             let due = Timestamp::from_second(seconds).unwrap();
-            let delay = backoff.next("a", &state(Reason::UpToDate), Some(due), now, &config);
+            let delay = backoff.next("a", &state(Reason::UpToDate), Some(due), now, &config, false);
             assert!(
                 delay >= Duration::from_secs(seconds.unsigned_abs())
                     && delay <= Duration::from_secs(seconds.unsigned_abs() + 31 + 1)

@@ -25,6 +25,7 @@ use super::Context;
 use super::backoff::Backoff;
 use super::kind::{Kind, Report};
 use super::nudge::Nudge;
+use crate::api::backup::RESTORE_TEST_ANNOTATION;
 use crate::api::condition::{READY, find};
 use crate::api::{APPROVE_ANNOTATION, REQUESTED_AT_ANNOTATION, Reason};
 use crate::cluster::objects::{self, Fetched};
@@ -57,6 +58,9 @@ impl Router {
         }
     }
 }
+
+/// Annotations whose change asks for a pass.
+const OURS: [&str; 3] = [APPROVE_ANNOTATION, REQUESTED_AT_ANNOTATION, RESTORE_TEST_ANNOTATION];
 
 struct Drive<K> {
     kind: Arc<K>,
@@ -116,13 +120,13 @@ fn strip<K>(meta: &mut PartialObjectMeta<K>) {
     meta.metadata.finalizers = None;
     meta.metadata.owner_references = None;
     if let Some(annotations) = &mut meta.metadata.annotations {
-        annotations.retain(|name, _| name == APPROVE_ANNOTATION || name == REQUESTED_AT_ANNOTATION);
+        annotations.retain(|name, _| OURS.contains(&name.as_str()));
     }
 }
 
 fn our_annotations<K: kube::Resource>(object: &K) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
-    for name in [APPROVE_ANNOTATION, REQUESTED_AT_ANNOTATION] {
+    for name in OURS {
         object.annotations().get(name).hash(&mut hasher);
     }
     Some(hasher.finish())
@@ -146,7 +150,7 @@ async fn reconcile<K: Kind>(meta: Arc<PartialObjectMeta<K::Object>>, drive: Arc<
     let metrics = &drive.context.metrics;
     metrics.duration.get_or_create(&KindLabel { kind: K::NAME }).observe(begun.elapsed().as_secs_f64());
     metrics.passes.get_or_create(&PassLabels { kind: K::NAME, reason: state.reason.as_str() }).inc();
-    let delay = drive.backoff.next(&key, &state, due, config.clock.now(), config);
+    let delay = drive.backoff.next(&key, &state, due, config.clock.now(), config, K::PUNCTUAL);
     tracing::debug!(kind = K::NAME, object = %key, reason = %state.reason, ?delay, "pass");
     Ok(Action::requeue(delay))
 }

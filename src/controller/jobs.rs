@@ -195,6 +195,20 @@ impl Jobs {
         Ok(())
     }
 
+    /// Removes all Jobs of the owner but that of one task, those at work too.
+    ///
+    /// # Errors
+    /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+    pub async fn stop_others(&self, owner: &Owner, database: &str, task: &Action) -> Result<(), Blocked> {
+        let wanted = jobs::name(owner, database, task);
+        for name in self.known(owner).iter().filter(|name| **name != wanted) {
+            if jobs::forget(&self.client, owner, name).await? {
+                self.unlearn(&owner.uid, name);
+            }
+        }
+        Ok(())
+    }
+
     fn known(&self, owner: &Owner) -> HashSet<String> {
         lock(&self.known).get(&owner.uid).cloned().unwrap_or_default()
     }

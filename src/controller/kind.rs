@@ -28,6 +28,9 @@ pub(crate) trait Kind: Send + Sync + 'static {
     /// The field manager of its status.
     const FIELD_MANAGER: &'static str;
 
+    /// Whether a pass that is due comes at its moment, and not within some minutes after: where objects have a jitter of their own.
+    const PUNCTUAL: bool = false;
+
     /// One pass over one object. `requested` is a request for a pass that this one answers.
     fn pass(&self, object: &Self::Object, requested: Option<&str>) -> impl Future<Output = Report> + Send;
 

@@ -1,6 +1,8 @@
 //! How are declarations kept true? One generic driver for every kind; a kind is one thin file.
 
 mod backoff;
+mod backup;
+mod backup_schedule;
 mod databases;
 mod driver;
 pub mod jobs;
@@ -52,6 +54,8 @@ pub struct Config {
     pub jobs: jobs::Options,
     /// What time it is.
     pub clock: Clock,
+    /// What time it is where Jobs run, if that is another: how long one waits is told by the API server's moments.
+    pub clock_of_jobs: Option<Clock>,
 }
 
 impl Default for Config {
@@ -66,6 +70,7 @@ impl Default for Config {
             identity: "pgreeve".into(),
             jobs: jobs::Options::default(),
             clock: Clock::system(),
+            clock_of_jobs: None,
         }
     }
 }
@@ -115,7 +120,7 @@ pub async fn run_with(
     let context = Context {
         events: Events::new(client.clone(), &config.identity),
         databases: Databases::new(client.clone(), config.backoff_min),
-        jobs: Jobs::new(client.clone(), config.jobs.clone(), config.clock.clone()),
+        jobs: Jobs::new(client.clone(), config.jobs.clone(), config.clock_of_jobs.as_ref().unwrap_or(&config.clock).clone()),
         client,
         config,
         metrics: telltales.metrics,
@@ -130,38 +135,7 @@ pub async fn run_with(
     let router = driver::Router::default();
     let mut controllers: Vec<BoxFuture<'static, ()>> = Vec::new();
     for namespace in namespaces {
-        controllers.push(Box::pin(watch_jobs(&context, namespace.clone())));
-        controllers.push(Box::pin(sweeper::sweep(&context, namespace.clone())));
-        controllers.push(Box::pin(driver::drive(
-            Arc::new(postgres_database::Kind::new(context.clone())),
-            context.clone(),
-            namespace.clone(),
-            &router,
-        )));
-        controllers.push(Box::pin(driver::drive(
-            Arc::new(partition_policy::kind(context.clone())),
-            context.clone(),
-            namespace.clone(),
-            &router,
-        )));
-        controllers.push(Box::pin(driver::drive(
-            Arc::new(retention_policy::kind(context.clone())),
-            context.clone(),
-            namespace.clone(),
-            &router,
-        )));
-        controllers.push(Box::pin(driver::drive(
-            Arc::new(restore::Restores::new(context.clone())),
-            context.clone(),
-            namespace.clone(),
-            &router,
-        )));
-        controllers.push(Box::pin(driver::drive(
-            Arc::new(retention_hold::Holds::new(context.clone())),
-            context.clone(),
-            namespace,
-            &router,
-        )));
+        controllers.extend(of_namespace(&context, namespace.as_ref(), &router));
     }
     let sweeper = context.databases.clone().sweep(stop.clone());
     telltales.ready.store(true, Ordering::Relaxed);
@@ -178,6 +152,29 @@ pub async fn run_with(
         }
     }
     Ok(())
+}
+
+/// Everything that runs for a namespace, or for all of them.
+fn of_namespace(context: &Context, namespace: Option<&String>, router: &driver::Router) -> Vec<BoxFuture<'static, ()>> {
+    fn one<K: kind::Kind>(
+        kind: K,
+        context: &Context,
+        namespace: Option<&String>,
+        router: &driver::Router,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(driver::drive(Arc::new(kind), context.clone(), namespace.cloned(), router))
+    }
+    vec![
+        Box::pin(watch_jobs(context, namespace.cloned())),
+        Box::pin(sweeper::sweep(context, namespace.cloned())),
+        one(postgres_database::Kind::new(context.clone()), context, namespace, router),
+        one(partition_policy::kind(context.clone()), context, namespace, router),
+        one(retention_policy::kind(context.clone()), context, namespace, router),
+        one(retention_hold::Holds::new(context.clone()), context, namespace, router),
+        one(backup_schedule::Schedules::new(context.clone()), context, namespace, router),
+        one(backup::Backups::new(context.clone()), context, namespace, router),
+        one(restore::Restores::new(context.clone()), context, namespace, router),
+    ]
 }
 
 /// Whatever happens to a Job wakes whom it concerns.

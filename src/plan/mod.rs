@@ -24,6 +24,7 @@ pub mod restore;
 pub mod retention;
 pub mod rows;
 pub mod schedule;
+pub mod size;
 pub mod snapshot;
 pub mod status;
 pub mod task;

@@ -59,7 +59,11 @@ impl Task {
 
     /// Whether it needs the database at all: what only concerns a store gets no credentials for a server.
     pub fn needs_database(&self) -> bool {
-        !matches!(self.action, Action::VerifyBackup(_) | Action::RemoveBackup(_))
+        match &self.action {
+            Action::VerifyBackup(_) | Action::RemoveBackup(_) => false,
+            Action::DumpDatabase(dump) => !dump.exists,
+            _ => true,
+        }
     }
 
     /// Whether it logs in as the admin of the PostgresDatabase where there is one: databases are made and filled by whom may do so.
@@ -70,6 +74,7 @@ impl Task {
     /// The major version of PostgreSQL whose programs it needs, if it needs any.
     pub const fn tools(&self) -> Option<i32> {
         match &self.action {
+            Action::DumpDatabase(dump) if dump.exists => None,
             Action::DumpDatabase(dump) => Some(dump.major),
             Action::VerifyBackup(verify) => Some(verify.major),
             Action::RestoreDump(restore) => Some(restore.major),

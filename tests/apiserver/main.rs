@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
+mod backup_schedule;
 mod bad_input;
 mod command_line;
 mod conventions;

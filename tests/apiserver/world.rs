@@ -78,6 +78,9 @@ impl World {
             "PartitionPolicy" => "partitionpolicies",
             "RetentionPolicy" => "retentionpolicies",
             "RetentionHold" => "retentionholds",
+            "BackupSchedule" => "backupschedules",
+            "Backup" => "backups",
+            "Restore" => "restores",
             _ => "postgresdatabases",
         };
         Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk_with_plural(&gvk, plural))

@@ -11,9 +11,9 @@ use pgreeve::postgres::connect::{Session, Target, Tls};
 use pgreeve::postgres::details;
 use serde_json::json;
 
-use crate::node::Pods;
 use crate::operator::now;
 use crate::scenario::{ALL, contained_in};
+use crate::support::node::Pods;
 use crate::world::World;
 
 /// What only a person asks for so far: no controller plans it, so no scenario can hold it. Every request of a backup meets its faults in the

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
-use crate::node::{Breaches, Node};
+use crate::support::node::{Breaches, Node};
 use crate::support::pgproxy::PgProxy;
 use crate::support::postgres::Database;
 

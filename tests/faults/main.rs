@@ -12,7 +12,6 @@ mod end_state;
 mod enrolment;
 mod kubernetes_layer;
 mod law;
-mod node;
 mod operator;
 mod play;
 mod postgres_proxy;

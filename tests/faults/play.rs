@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::end_state;
-use crate::node::Pods;
 use crate::scenario::Scenario;
 use crate::support::kubefault::{ReadFault, WatchFault, WriteFault};
+use crate::support::node::Pods;
 use crate::support::pgproxy::{Fault, StartupFault};
 use crate::world::World;
 

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::node::{Node, Pods};
 use crate::operator::{Operator, RESYNC, now};
 use crate::scenario::Scenario;
 use crate::support::apiserver::apiserver;
 use crate::support::kubefault::KubeFaults;
+use crate::support::node::{Node, Pods};
 use crate::support::pgproxy::PgProxy;
 use crate::support::postgres::{Database, Roles};
 use crate::{end_state, law};

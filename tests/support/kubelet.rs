@@ -22,7 +22,7 @@ pub struct Kubelet {
     pub pods: Api<Pod>,
     secrets: Api<Secret>,
     /// When Jobs end, as their conditions say.
-    ended: Timestamp,
+    ended: Option<Timestamp>,
 }
 
 impl Kubelet {
@@ -32,13 +32,22 @@ impl Kubelet {
             jobs: Api::namespaced(client.clone(), namespace),
             pods: Api::namespaced(client.clone(), namespace),
             secrets: Api::namespaced(client.clone(), namespace),
-            ended: "2026-11-21T09:00:00Z".parse().unwrap(),
+            ended: Some("2026-11-21T09:00:00Z".parse().unwrap()),
         }
     }
 
     /// The same, but Jobs end at this moment: one that failed long ago is tried again at once.
     pub fn ending_at(self, ended: Timestamp) -> Self {
-        Self { ended, ..self }
+        Self { ended: Some(ended), ..self }
+    }
+
+    /// The same, but Jobs end when they end.
+    pub fn ending_now(self) -> Self {
+        Self { ended: None, ..self }
+    }
+
+    fn ended(&self) -> Timestamp {
+        self.ended.unwrap_or_else(|| pgreeve::clock::Clock::system().now())
     }
 
     /// The only Job there is, as soon as there is one.
@@ -78,7 +87,7 @@ impl Kubelet {
     /// The Job's Pod succeeds with this termination message, and so does the Job.
     pub async fn succeed(&self, job: &Job, report: &str) {
         self.pod(job, &last_pod(job), ended("Succeeded", 0, report)).await;
-        let status = json!({"succeeded": 1, "completionTime": self.ended});
+        let status = json!({"succeeded": 1, "completionTime": self.ended()});
         self.finish(job, status, ["SuccessCriteriaMet", "Complete"], "").await;
     }
 
@@ -90,11 +99,12 @@ impl Kubelet {
 
     /// A Job that was deleted meanwhile, or made anew, needs no end.
     async fn finish(&self, job: &Job, mut status: Value, conditions: [&str; 2], reason: &str) {
-        status["startTime"] = json!(self.ended - SignedDuration::from_hours(1));
+        let ended = self.ended();
+        status["startTime"] = json!(ended - SignedDuration::from_hours(1));
         status["conditions"] = conditions
             .map(|type_| {
                 json!({"type": type_, "status": "True", "reason": reason, "message": "in Kubernetes' words",
-                    "lastTransitionTime": self.ended, "lastProbeTime": self.ended})
+                    "lastTransitionTime": ended, "lastProbeTime": ended})
             })
             .into();
         let patch = Patch::Merge(json!({"metadata": {"uid": job.uid()}, "status": status}));
@@ -232,7 +242,7 @@ impl Container {
 fn last_pod(job: &Job) -> String {
     let mut name = format!("{}-{}", job.name_any(), job.uid().unwrap());
     name.truncate(63);
-    name
+    name.trim_end_matches('-').to_owned()
 }
 
 fn ended(phase: &str, exit_code: i32, message: &str) -> Value {

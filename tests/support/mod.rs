@@ -3,6 +3,7 @@
 //! - [`postgres`] starts PostgreSQL 14 to 18, one server a major and test binary, one database a test.
 //! - [`apiserver`] starts etcd and kube-apiserver, one pair a test binary, one namespace a test.
 //! - [`kubelet`] stands in for what a Job needs besides: it makes Pods, and runs their containers as processes.
+//! - [`node`] runs all Jobs of a namespace by itself.
 //! - [`pooler`] is a PgBouncer, [`ancient`] a server that is too old.
 //! - [`versitygw`] is a real S3 server, [`azurite`] one of Azure's blobs.
 //! - [`pgproxy`], [`kubefault`] and [`s3faults`] stand before them, number every side effect, and break what they are told to break.
@@ -17,6 +18,7 @@ pub mod bad_input;
 pub mod certificate;
 pub mod kubefault;
 pub mod kubelet;
+pub mod node;
 pub mod pgproxy;
 pub mod pooler;
 pub mod postgres;

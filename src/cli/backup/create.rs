@@ -8,7 +8,7 @@ use super::super::database::DatabaseArgs;
 use super::super::exit::{Exit, Failure};
 use super::super::location::StoreArgs;
 use super::super::{Globals, output};
-use super::{WorkshopArgs, failure, size};
+use super::{WorkshopArgs, failure};
 use crate::api::backup::{BackupSettings, Compression, Content, DumpFormat, Encryption, VerifyLevel, What};
 use crate::api::job::JobSettings;
 use crate::api::postgres_database::SecretRef;
@@ -16,6 +16,7 @@ use crate::api::{Destination, TableName};
 use crate::job::Access;
 use crate::job::backup::{BackedUp, run_in, verify_in};
 use crate::plan::backup::DumpDatabase;
+use crate::plan::size::bytes;
 use crate::postgres::execute::Budget;
 use crate::postgres::server;
 use crate::storage::Credentials;
@@ -217,8 +218,8 @@ fn report(database: &str, done: &BackedUp) -> String {
         done.tables,
         done.rows,
         done.snapshot_at,
-        size(done.bytes),
-        size(done.raw_bytes),
+        bytes(done.bytes),
+        bytes(done.raw_bytes),
         done.sha256,
     );
     for lack in &done.omitted {

@@ -5,9 +5,10 @@ use clap::Args;
 use super::super::exit::{Exit, Failure};
 use super::super::location::StoreArgs;
 use super::super::output;
-use super::{failure, size};
+use super::failure;
 use crate::job::backup::catalog::{list, proven};
 use crate::plan::backup::manifest::{self, Manifest, Verified};
+use crate::plan::size::bytes;
 use crate::storage::Store;
 
 /// Lists the backups in an object store or a directory: every manifest below it, the oldest first
@@ -49,7 +50,7 @@ fn line(store: &Store, directory: &str, manifest: &Manifest, proven: Option<&Ver
         format!("{:.0}", manifest.snapshot.at),
         manifest.database.name.clone(),
         manifest.database.server_version.clone(),
-        size(manifest.bytes()),
+        bytes(manifest.bytes()),
         manifest.rows().to_string(),
         proven.map_or("–".into(), |proven| proven.level.to_string()),
         store.url(&key),

@@ -71,26 +71,9 @@ pub(super) fn failure(blocked: Blocked) -> Failure {
     super::restore::export::failure(blocked)
 }
 
-/// Bytes for people, such as `204 MB`.
-fn size(bytes: i64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 100.0 { format!("{value:.0} {}", units[unit]) } else { format!("{value:.1} {}", units[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!([size(0), size(999), size(1000), size(204_000_000)], ["0 B", "999 B", "1.0 kB", "204 MB"]);
-    }
 
     #[test]
     fn an_assertion_is_a_query_and_a_number() {

@@ -175,9 +175,12 @@ pub async fn remove(store: &Store, task: &RemoveBackup) -> Result<Removed, Block
         whole(store, newer, &manifest).await?;
     }
     let directory = &task.stored.directory;
+    let mut removed = Removed { objects: 0, bytes: 0 };
+    if task.leftovers && existing(store, directory).await?.is_some() {
+        return Ok(removed);
+    }
     store.delete(&format!("{directory}/{}", manifest::NAME)).await?;
     store.end_uploads(directory).await?;
-    let mut removed = Removed { objects: 0, bytes: 0 };
     for entry in store.list(directory).await? {
         store.delete(&entry.key).await?;
         removed.objects += 1;

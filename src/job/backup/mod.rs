@@ -75,13 +75,24 @@ pub async fn run(task: &DumpDatabase, access: &Access) -> Result<BackedUp, Block
 /// # Errors
 /// See [`run`].
 pub async fn run_in(task: &DumpDatabase, access: &Access, store: &Store) -> Result<BackedUp, Blocked> {
+    if task.exists {
+        return confirm(store, &task.directory).await;
+    }
     let seal = seal(task, access)?;
     let manifest = match existing(store, &task.directory).await? {
         Some((manifest, _)) => manifest,
-        None if task.exists => verify::manifest(store, &task.directory).await?.0,
         None => anew(task, access, store, &seal).await?,
     };
     settled(store, &task.directory, &manifest).await
+}
+
+/// What is known of a backup that is there.
+///
+/// # Errors
+/// [`Reason::BackupDamaged`] where it is not there or not whole, or what the store said.
+pub async fn confirm(store: &Store, directory: &str) -> Result<BackedUp, Blocked> {
+    let (manifest, _) = verify::manifest(store, directory).await?;
+    settled(store, directory, &manifest).await
 }
 
 /// What objects are made with.

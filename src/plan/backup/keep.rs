@@ -38,6 +38,8 @@ pub enum State {
     UnderWay,
     /// It has failed for good.
     Failed,
+    /// Its manifest is there, and a proof of it did not hold.
+    Doubtful,
     /// Its manifest is there, and it was proven so far.
     Complete(VerifyLevel),
 }
@@ -46,7 +48,7 @@ impl Known {
     fn level(&self) -> Option<VerifyLevel> {
         match self.state {
             State::Complete(level) => Some(level),
-            State::UnderWay | State::Failed => None,
+            State::UnderWay | State::Failed | State::Doubtful => None,
         }
     }
 }
@@ -69,6 +71,8 @@ pub enum Why {
     UnderWay,
     /// Its failure is recent; there is nothing in the store.
     Failed,
+    /// A proof of it did not hold, and no newer one is better.
+    Doubtful,
     /// Somebody holds it.
     Held,
     /// This Restore needs it.
@@ -95,6 +99,7 @@ impl fmt::Display for Why {
             Self::NoRule => f.write_str("no retention is asked for"),
             Self::UnderWay => f.write_str("it is under way"),
             Self::Failed => f.write_str("it has failed and is one of the last three that did"),
+            Self::Doubtful => f.write_str("a proof of it did not hold, and no newer backup is better"),
             Self::Held => f.write_str("it is held (spec.hold)"),
             Self::Used(restore) => write!(f, "Restore {restore} needs it"),
             Self::Newest(VerifyLevel::None) => f.write_str("it is the newest"),
@@ -141,11 +146,15 @@ pub fn fates(
         }
     }
     let last = newest_first.iter().find(|number| backups[**number].state != State::UnderWay);
-    let failed = last.filter(|number| backups[**number].state == State::Failed).map(|number| backups[*number].name.clone());
-    if let Some(name) = failed {
+    let is_bad = |number: usize| matches!(backups[number].state, State::Failed | State::Doubtful);
+    if let Some(name) = last.filter(|number| is_bad(**number)).map(|number| backups[*number].name.clone()) {
         for number in &complete {
             reasons[*number].insert(Why::LastFailed(name.clone()));
         }
+    }
+    let newest = newest_first.iter().position(|number| backups[*number].level().is_some()).unwrap_or(newest_first.len());
+    for number in newest_first.iter().take(newest).filter(|number| backups[**number].state == State::Doubtful) {
+        reasons[*number].insert(Why::Doubtful);
     }
     let shown = newest_first.iter().filter(|number| backups[**number].state == State::Failed).take(FAILED_SHOWN);
     for number in shown {

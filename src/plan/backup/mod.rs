@@ -1,9 +1,12 @@
 //! How is a database backed up, proven and restored? What Jobs are told, when backups begin, and which may go.
 
 pub mod check;
+pub mod course;
 pub mod keep;
 pub mod manifest;
+pub mod round;
 pub mod slots;
+pub mod tidings;
 
 pub use manifest::Manifest;
 
@@ -110,6 +113,9 @@ pub struct RemoveBackup {
     /// Key of the directory of a newer backup in the same store: unless that is whole, nothing is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<String>,
+    /// Whether only what no manifest names is removed: a backup that is there stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leftovers: bool,
     /// The Pod that does it.
     pub job: JobSettings,
 }

@@ -124,6 +124,15 @@ fn of_failed_ones_the_last_three_stay_listed() {
 }
 
 #[test]
+fn one_that_proved_wrong_replaces_nothing_and_stays_until_a_newer_one_is_better() {
+    let mut backups = vec![restored("2026-11-01"), restored("2026-11-10"), backup("2026-11-20", State::Doubtful)];
+    assert_eq!(going(&backups, &json!({"keepLast": 1})), [""; 0]);
+    backups.push(restored("2026-11-21"));
+    assert_eq!(going(&backups, &json!({"keepLast": 1})), ["2026-11-01", "2026-11-10", "2026-11-20"]);
+    assert_eq!(going(&backups, &json!({"keepLast": 2})), ["2026-11-01", "2026-11-20"], "it takes nobody's place");
+}
+
+#[test]
 fn without_a_rule_everything_stays() {
     let backups = [restored("2020-01-01"), restored("2026-11-21")];
     let fates = fates(&backups, None, &TimeZone::UTC, now()).unwrap();
@@ -134,6 +143,7 @@ fn histories() -> impl Strategy<Value = Vec<Known>> {
     let state = prop_oneof![
         Just(State::UnderWay),
         Just(State::Failed),
+        Just(State::Doubtful),
         Just(State::Complete(VerifyLevel::None)),
         Just(State::Complete(VerifyLevel::Catalog)),
         Just(State::Complete(VerifyLevel::Restore)),
@@ -178,9 +188,12 @@ proptest! {
             let last = backups.iter().filter(|known| known.state != State::UnderWay).max_by_key(|known| (known.at, &known.name));
             for old in &gone {
                 prop_assert!(!old.held && old.state != State::UnderWay);
+                if old.state == State::Doubtful {
+                    prop_assert!(left.iter().any(|new| new.at >= old.at && new.level().is_some()), "{old:?} of {backups:?}");
+                }
                 if let Some(level) = old.level() {
                     prop_assert!(left.iter().any(|new| new.at >= old.at && new.level().is_some_and(|proven| proven >= level)), "{old:?} of {backups:?}");
-                    prop_assert!(last.is_none_or(|last| last.state != State::Failed));
+                    prop_assert!(last.is_none_or(|last| !matches!(last.state, State::Failed | State::Doubtful)));
                 }
             }
             if let Some(count) = retention.keep_last && retention.max_age.is_none() {

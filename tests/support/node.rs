@@ -1,4 +1,4 @@
-//! Who runs the Jobs of a scenario, and do they keep the laws? A node of one namespace, which sees every Job come, end and go.
+//! Who runs the Jobs of a test, and do they keep the laws? A node of one namespace, which sees every Job come, end and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use kube::{Client, ResourceExt as _};
 use pgreeve::clock::Clock;
 use tokio::task::JoinSet;
 
-use crate::support::kubelet::Kubelet;
+use super::kubelet::Kubelet;
 
 /// How the containers of Jobs are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,19 @@ struct Seen {
 impl Node {
     /// Takes part in this namespace. One that begins late meets the Jobs that are there.
     pub fn start(client: &Client, namespace: &str, pods: Pods) -> Self {
+        // What fails for good is tried again a minute later, which has long been.
+        let ended = Clock::system().now() - SignedDuration::from_hours(2);
+        Self::with(Kubelet::of(client, namespace).ending_at(ended), pods)
+    }
+
+    /// The same, where a Job that fails stays for a minute as it is.
+    pub fn start_patiently(client: &Client, namespace: &str) -> Self {
+        Self::with(Kubelet::of(client, namespace).ending_now(), Pods::One)
+    }
+
+    fn with(kubelet: Kubelet, pods: Pods) -> Self {
         let volume = tempfile::tempdir().unwrap();
         let seen = Arc::<Mutex<Seen>>::default();
-        // What fails for good is tried again a minute later, which has long been.
-        let kubelet = Kubelet::of(client, namespace).ending_at(Clock::system().now() - SignedDuration::from_hours(2));
         let mut at_work = JoinSet::new();
         at_work.spawn(serve(kubelet, Arc::clone(&seen), volume.path().to_owned(), pods));
         Self { seen, volume, _at_work: at_work }

@@ -1,0 +1,120 @@
+//! What is shown of a BackupSchedule? Its series, all set at once from its status.
+
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::{Metrics, ScheduleLabels, lock};
+
+/// What a BackupSchedule's status says, as numbers. Times are seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackupSeries {
+    /// Of the newest complete backup.
+    pub last_success: Option<i64>,
+    /// Of the newest that was read back or restored.
+    pub last_verified: Option<i64>,
+    /// Of the newest that was restored.
+    pub last_restored: Option<i64>,
+    /// When the next one begins.
+    pub next_run: Option<i64>,
+    /// Failed ones since the last complete one.
+    pub failures: i64,
+    /// Missed ones since the schedule was made.
+    pub missed: i64,
+    /// Complete ones.
+    pub complete: i64,
+    /// Bytes of the newest complete one.
+    pub bytes: Option<i64>,
+    /// How long that took, in seconds.
+    pub seconds: Option<i64>,
+    /// Whether the schedule is suspended.
+    pub suspended: bool,
+}
+
+impl Metrics {
+    /// Sets all series of a schedule; what is unknown has none.
+    pub fn set_backups(&self, labels: &ScheduleLabels, series: &BackupSeries) {
+        lock(&self.schedules).insert(labels.clone());
+        let values = [
+            series.last_success,
+            series.last_verified,
+            series.last_restored,
+            series.next_run,
+            Some(series.failures),
+            Some(series.complete),
+            series.bytes,
+            series.seconds,
+            Some(series.suspended.into()),
+        ];
+        for (family, value) in self.of_schedules().into_iter().zip(values) {
+            match value {
+                Some(value) => drop(family.get_or_create(labels).set(value)),
+                None => drop(family.remove(labels)),
+            }
+        }
+        let missed = self.backup_missed.get_or_create(labels);
+        missed.inc_by(u64::try_from(series.missed).unwrap_or(0).saturating_sub(missed.get()));
+    }
+
+    /// Forgets a schedule that is gone.
+    pub fn forget_backups(&self, namespace: &str, schedule: &str) {
+        lock(&self.schedules).retain(|labels| {
+            let is_it = labels.namespace == namespace && labels.schedule == schedule;
+            if is_it {
+                for family in self.of_schedules() {
+                    family.remove(labels);
+                }
+                self.backup_missed.remove(labels);
+            }
+            !is_it
+        });
+    }
+
+    pub(super) fn forget_all_backups(&self) {
+        lock(&self.schedules).clear();
+        for family in self.of_schedules() {
+            family.clear();
+        }
+        self.backup_missed.clear();
+    }
+
+    /// In the order of [`Metrics::set_backups`].
+    fn of_schedules(&self) -> [&Family<ScheduleLabels, Gauge>; 9] {
+        [
+            &self.backup_last_success,
+            &self.backup_last_verified,
+            &self.backup_last_restored,
+            &self.backup_next_run,
+            &self.backup_failures,
+            &self.backups,
+            &self.backup_bytes,
+            &self.backup_duration,
+            &self.backup_suspended,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_schedule_shows_what_is_known_and_nothing_once_it_is_gone() {
+        let metrics = Metrics::new();
+        let labels = ScheduleLabels { namespace: "shop".into(), database: "orders".into(), schedule: "nightly".into() };
+        let series = BackupSeries { last_success: Some(1000), missed: 3, next_run: Some(2000), ..BackupSeries::default() };
+        metrics.set_backups(&labels, &series);
+        metrics.set_backups(&labels, &BackupSeries { next_run: None, suspended: true, ..series });
+        let text = metrics.text(Timestamp::UNIX_EPOCH);
+        let line =
+            |name: &str| text.lines().find(|line| line.starts_with(&format!("{name}{{"))).map(|line| line.rsplit(' ').next());
+        assert_eq!(line("pgreeve_backup_last_success_timestamp_seconds"), Some(Some("1000")));
+        assert_eq!(line("pgreeve_backup_missed_total"), Some(Some("3")));
+        assert_eq!(line("pgreeve_backup_suspended"), Some(Some("1")));
+        assert_eq!(line("pgreeve_backup_next_run_timestamp_seconds"), None);
+        assert_eq!(line("pgreeve_backup_last_verified_timestamp_seconds"), None);
+        metrics.forget_backups("shop", "nightly");
+        assert!(!metrics.text(Timestamp::UNIX_EPOCH).contains("nightly"));
+    }
+}

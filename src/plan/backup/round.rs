@@ -1,0 +1,365 @@
+//! What does a BackupSchedule do now? Which backup begins, which is tried, which goes, and what its status says.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sha2::{Digest as _, Sha256};
+
+use super::keep::{self, Fate, Known};
+use super::slots::{Punctuality, name, offset};
+use super::{course, keep::State};
+use crate::api::backup::{BackupStatus, VerifyLevel};
+use crate::api::backup_schedule::{BackupCounts, BackupFact, BackupScheduleSpec, BackupScheduleStatus};
+use crate::api::condition::{FAILED, VERIFIED, find, is_true};
+use crate::api::policy::PlanStatus;
+use crate::api::{Mode, Reason, Span};
+use crate::plan::hex;
+use crate::plan::schedule::Schedule;
+use crate::plan::size::bytes;
+use crate::plan::window;
+
+/// A Backup of the schedule, as it is.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether somebody has deleted it, and it is only kept by what it leaves.
+    pub is_deleted: bool,
+    /// `spec.hold`.
+    pub held: bool,
+    /// A Restore that needs it.
+    pub used_by: Option<String>,
+    /// Whether the retention was about to let it go.
+    pub is_leaving: bool,
+    /// Its status.
+    pub status: BackupStatus,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A Backup of this name is made.
+    Create(String),
+    /// A Backup is tried.
+    Test {
+        /// Its name.
+        backup: String,
+        /// The value of the annotation that asks for it.
+        request: String,
+    },
+    /// A Backup goes, with its objects.
+    Evict {
+        /// Its name.
+        backup: String,
+        /// Directory of the newer one that takes its place; `None` where it holds nothing.
+        replaced_by: Option<String>,
+    },
+    /// A Backup that was about to go stays.
+    Spare(String),
+}
+
+/// What is to be done, and what is known.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// What is done, in this order.
+    pub deeds: Vec<Deed>,
+    /// The status, but for its conditions.
+    pub status: BackupScheduleStatus,
+    /// Why not all is well, and in which words.
+    pub trouble: Option<(Reason, String)>,
+    /// Whether the request for a backup now is answered.
+    pub is_answered: bool,
+    /// When the clock next asks for a pass.
+    pub due: Option<Timestamp>,
+}
+
+/// Whose schedule it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// When it was made.
+    pub created: Timestamp,
+    /// A request for a backup now that nobody has answered.
+    pub requested: Option<&'a str>,
+}
+
+/// What is to be done at `now`.
+///
+/// # Errors
+/// Which field cannot be read, and why.
+pub fn round(
+    spec: &BackupScheduleSpec,
+    whose: Whose<'_>,
+    before: &BackupScheduleStatus,
+    seen: &[Seen],
+    now: Timestamp,
+) -> Result<Round, String> {
+    let clock = Clock::read(spec, whose)?;
+    let mut round =
+        Round { deeds: vec![], status: facts(before, seen), trouble: None, is_answered: whose.requested.is_none(), due: None };
+    if spec.suspend {
+        round.skip(&clock, whose, now);
+    } else {
+        round.begin(&clock, whose, seen, now);
+        round.test(&clock, whose, seen, now);
+        round.retire(spec, seen, &clock.zone, now)?;
+    }
+    round.trouble = trouble(&round.status, seen);
+    Ok(round)
+}
+
+/// When it asks for something.
+struct Clock {
+    backups: Punctuality,
+    tests: Option<Punctuality>,
+    zone: TimeZone,
+}
+
+impl Clock {
+    fn read(spec: &BackupScheduleSpec, whose: Whose<'_>) -> Result<Self, String> {
+        let length = |field: &str, span: Span| span.to_std().map_err(|error| format!("{field}: {error}"));
+        let offset = offset(whose.namespace, whose.name, length("jitter", spec.jitter)?);
+        let backups = Punctuality {
+            schedule: Schedule::parse(&spec.schedule, &spec.time_zone)?,
+            offset,
+            deadline: length("startingDeadline", spec.starting_deadline)?,
+        };
+        let tests = spec.restore_test.as_ref().map(|test| {
+            let schedule = Schedule::parse(&test.schedule, &spec.time_zone).map_err(|error| format!("restoreTest.{error}"))?;
+            // It is never too late to find out whether a backup restores.
+            Ok::<_, String>(Punctuality { schedule, offset, deadline: std::time::Duration::MAX })
+        });
+        Ok(Self { backups, tests: tests.transpose()?, zone: window::zone(&spec.time_zone)? })
+    }
+}
+
+impl Round {
+    /// A suspended schedule answers its moments by letting them pass.
+    fn skip(&mut self, clock: &Clock, whose: Whose<'_>, now: Timestamp) {
+        let passed = |punctuality: &Punctuality, answered: &Option<Time>| {
+            let answered = answered.as_ref().map_or(whose.created, |at| at.0);
+            punctuality.due(answered, now).slot.map(Time)
+        };
+        self.status.last_slot = passed(&clock.backups, &self.status.last_slot).or(self.status.last_slot.take());
+        if let Some(tests) = &clock.tests {
+            self.status.last_test_slot = passed(tests, &self.status.last_test_slot).or(self.status.last_test_slot.take());
+        }
+        self.status.next_run = None;
+        self.status.next_restore_test = None;
+        self.status.plan = None;
+    }
+
+    /// The backup that is due, unless another one is under way: then it begins when that has ended, or is missed.
+    fn begin(&mut self, clock: &Clock, whose: Whose<'_>, seen: &[Seen], now: Timestamp) {
+        let answered = self.status.last_slot.as_ref().map_or(whose.created, |at| at.0);
+        let due = clock.backups.due(answered, now);
+        self.status.next_run = due.next.map(Time);
+        self.ask_again(due.next);
+        let is_free = self.status.active.is_none();
+        if let Some(slot) = due.slot {
+            let wanted = name(whose.name, slot);
+            let exists = seen.iter().any(|backup| backup.name == wanted);
+            let begins = due.begins && (exists || is_free);
+            if begins && !exists {
+                self.deeds.push(Deed::Create(wanted.clone()));
+                self.status.active = Some(wanted);
+            }
+            if begins || !due.begins {
+                self.status.missed = self.status.missed.saturating_add(due.missed);
+                self.status.last_slot = Some(Time(slot));
+            }
+            if !due.begins {
+                self.status.last_missed = Some(Time(slot));
+            }
+        }
+        if let Some(request) = whose.requested {
+            let wanted = format!("{}-now-{}", whose.name, &hex(&Sha256::digest(request))[..8]);
+            let exists = seen.iter().any(|backup| backup.name == wanted);
+            if !exists && self.status.active.is_none() {
+                self.deeds.push(Deed::Create(wanted.clone()));
+                self.status.active = Some(wanted.clone());
+            }
+            self.is_answered = exists || self.status.active.as_ref() == Some(&wanted);
+        }
+    }
+
+    /// The restore test that is due: of the newest good backup, once none is under way.
+    fn test(&mut self, clock: &Clock, whose: Whose<'_>, seen: &[Seen], now: Timestamp) {
+        let Some(tests) = &clock.tests else {
+            self.status.next_restore_test = None;
+            return;
+        };
+        let answered = self.status.last_test_slot.as_ref().map_or(whose.created, |at| at.0);
+        let due = tests.due(answered, now);
+        self.status.next_restore_test = due.next.map(Time);
+        self.ask_again(due.next);
+        let newest = newest(seen, |backup| !course::is_doubtful(&backup.status));
+        if let (Some(slot), Some(backup), None) = (due.slot, newest, &self.status.active) {
+            self.deeds.push(Deed::Test { backup: backup.name.clone(), request: slot.to_string() });
+            self.status.last_test_slot = Some(Time(slot));
+        }
+    }
+
+    /// What no rule keeps goes.
+    fn retire(&mut self, spec: &BackupScheduleSpec, seen: &[Seen], zone: &TimeZone, now: Timestamp) -> Result<(), String> {
+        let there: Vec<&Seen> = seen.iter().filter(|backup| !backup.is_deleted).collect();
+        let known: Vec<Known> = there.iter().map(|backup| known(backup)).collect();
+        let fates = keep::fates(&known, spec.retention.as_ref(), zone, now).map_err(|error| format!("retention.{error}"))?;
+        let acts = spec.retention.as_ref().is_some_and(|retention| retention.mode == Mode::Apply);
+        let mut lines = Vec::new();
+        for ((backup, known), fate) in there.iter().zip(&known).zip(&fates) {
+            match fate {
+                Fate::Stays(_) if backup.is_leaving => self.deeds.push(Deed::Spare(backup.name.clone())),
+                Fate::Stays(_) => {}
+                Fate::Goes(why) => {
+                    lines.push(format!("remove {} ({}): {why}", backup.name, bytes(known.bytes)));
+                    let replaced_by = replacement(known, &known_stays(&there, &fates));
+                    if acts {
+                        self.deeds.push(Deed::Evict { backup: backup.name.clone(), replaced_by });
+                    }
+                }
+            }
+        }
+        self.status.plan = plan(lines);
+        Ok(())
+    }
+
+    fn ask_again(&mut self, at: Option<Timestamp>) {
+        self.due = self.due.into_iter().chain(at).min();
+    }
+}
+
+fn known_stays<'a>(there: &[&'a Seen], fates: &[Fate]) -> Vec<&'a Seen> {
+    there.iter().zip(fates).filter(|(_, fate)| matches!(fate, Fate::Stays(_))).map(|(backup, _)| *backup).collect()
+}
+
+/// Directory of the newest backup that is as well proven; nothing where the one that goes holds nothing.
+fn replacement(old: &Known, stays: &[&Seen]) -> Option<String> {
+    let wanted = match old.state {
+        State::Complete(level) => level,
+        State::Doubtful => VerifyLevel::None,
+        State::UnderWay | State::Failed => return None,
+    };
+    let good = stays.iter().filter(|backup| matches!(known(backup).state, State::Complete(level) if level >= wanted));
+    good.max_by_key(|backup| known(backup).at).and_then(|backup| backup.status.directory.clone())
+}
+
+fn known(backup: &Seen) -> Known {
+    let status = &backup.status;
+    let state = match () {
+        () if is_true(&status.conditions, FAILED) => State::Failed,
+        () if status.completed_at.is_none() => State::UnderWay,
+        () if course::is_doubtful(status) => State::Doubtful,
+        () if is_true(&status.conditions, VERIFIED) => {
+            State::Complete(status.verification.as_ref().map_or(VerifyLevel::None, |proof| proof.level))
+        }
+        () => State::Complete(VerifyLevel::None),
+    };
+    let at = status.snapshot_at.as_ref().or(status.completed_at.as_ref()).map_or(backup.created, |at| at.0);
+    Known {
+        name: backup.name.clone(),
+        at,
+        state,
+        held: backup.held,
+        used_by: backup.used_by.clone(),
+        bytes: status.size_bytes.unwrap_or(0),
+    }
+}
+
+/// The newest complete backup of which this is true.
+fn newest(seen: &[Seen], is_meant: impl Fn(&Seen) -> bool) -> Option<&Seen> {
+    let complete = seen.iter().filter(|backup| !backup.is_deleted && backup.status.completed_at.is_some() && is_meant(backup));
+    complete.max_by_key(|backup| known(backup).at)
+}
+
+fn fact(backup: &Seen) -> Option<BackupFact> {
+    Some(BackupFact {
+        name: backup.name.clone(),
+        completed_at: backup.status.completed_at.clone()?,
+        snapshot_at: backup.status.snapshot_at.clone(),
+        size_bytes: backup.status.size_bytes.unwrap_or(0),
+        seconds: seconds(&backup.status),
+    })
+}
+
+/// How long a backup took; unknown of one that was found in a store.
+fn seconds(status: &BackupStatus) -> Option<i64> {
+    let (begun, ended) = (status.started_at.as_ref()?.0, status.completed_at.as_ref()?.0);
+    Some(ended.duration_since(begun).as_secs()).filter(|seconds| *seconds >= 0)
+}
+
+/// What its backups are.
+fn facts(before: &BackupScheduleStatus, seen: &[Seen]) -> BackupScheduleStatus {
+    let there: Vec<&Seen> = seen.iter().filter(|backup| !backup.is_deleted).collect();
+    let states: Vec<(State, &Seen)> = there.iter().map(|backup| (known(backup).state, *backup)).collect();
+    let count = |wanted: &dyn Fn(State) -> bool| {
+        i32::try_from(states.iter().filter(|(state, _)| wanted(*state)).count()).unwrap_or(i32::MAX)
+    };
+    let is_complete = |state| matches!(state, State::Complete(_) | State::Doubtful);
+    let proven = |level: VerifyLevel| move |state: State| matches!(state, State::Complete(proven) if proven >= level);
+    let newest_proven = |level| newest(seen, |backup| proven(level)(known(backup).state)).and_then(fact);
+    let under_way = states.iter().filter(|(state, _)| *state == State::UnderWay).map(|(_, backup)| backup);
+    let last = newest(seen, |_| true);
+    let since = last.map(|backup| backup.created);
+    let failures = states.iter().filter(|(state, backup)| *state == State::Failed && since.is_none_or(|at| backup.created > at));
+    BackupScheduleStatus {
+        active: under_way.min_by_key(|backup| (backup.created, &backup.name)).map(|backup| backup.name.clone()),
+        last_backup: last.and_then(fact),
+        last_verified: newest_proven(VerifyLevel::Catalog),
+        last_restored: newest_proven(VerifyLevel::Restore),
+        backups: BackupCounts {
+            complete: count(&is_complete),
+            verified: count(&proven(VerifyLevel::Catalog)),
+            failed: count(&|state| state == State::Failed),
+            bytes: states.iter().filter(|(state, _)| is_complete(*state)).map(|(_, backup)| known(backup).bytes).sum(),
+        },
+        failures: i32::try_from(failures.count()).unwrap_or(i32::MAX),
+        plan: None,
+        ..before.clone()
+    }
+}
+
+/// Why the backups are not as they should be.
+fn trouble(status: &BackupScheduleStatus, seen: &[Seen]) -> Option<(Reason, String)> {
+    let said = |backup: &Seen, condition: &str, what: &str| {
+        let found = find(&backup.status.conditions, condition)?;
+        let reason = Reason::named(&found.reason).unwrap_or(Reason::JobFailed);
+        Some((reason, format!("Backup {} {what}: {}", backup.name, found.message)))
+    };
+    let ended = seen.iter().filter(|backup| !backup.is_deleted && known(backup).state != State::UnderWay);
+    let of_last = ended.max_by_key(|backup| (backup.created, &backup.name)).and_then(|last| match known(last).state {
+        State::Failed => said(last, FAILED, "has failed"),
+        State::Doubtful => said(last, VERIFIED, "does not hold"),
+        _ => None,
+    });
+    let completed = status.last_backup.as_ref().map(|fact| fact.completed_at.0);
+    let missed = status.last_missed.as_ref().filter(|at| completed.is_none_or(|completed| completed < at.0));
+    of_last.or_else(|| {
+        let at = missed?;
+        Some((Reason::BackupMissed, format!("the backup of {} did not begin within startingDeadline", at.0)))
+    })
+}
+
+/// What would go, in short.
+fn plan(mut lines: Vec<String>) -> Option<PlanStatus> {
+    if lines.is_empty() {
+        return None;
+    }
+    let fingerprint = hex(&Sha256::digest(lines.join("\n"))[..8]);
+    let count = lines.len();
+    lines.truncate(10);
+    Some(PlanStatus {
+        fingerprint,
+        summary: format!("{count} to remove"),
+        more: i32::try_from(count - lines.len()).unwrap_or(i32::MAX),
+        actions: lines,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Do backups come when their schedule says, prove themselves, and go when nothing needs them any more?
+
+use serde_json::{Value, json};
+
+use crate::backup::Stage;
+use crate::support::eventually;
+use crate::world::{PATIENCE, condition_of};
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+
+/// Every hour at a minute that is half an hour away.
+fn hourly() -> String {
+    let minute = pgreeve::clock::Clock::system().now().to_zoned(jiff::tz::TimeZone::UTC).minute();
+    format!("{} * * * *", (i64::from(minute) + 30) % 60)
+}
+
+impl Stage {
+    async fn schedule(&self, name: &str, more: Value) {
+        let mut spec = json!({
+            "databaseRef": {"name": "db"}, "schedule": hourly(), "backup": {"destination": self.destination(), "verify": "None"},
+        });
+        json_patch(&mut spec, &more);
+        self.world.create("BackupSchedule", name, spec).await;
+    }
+
+    async fn status(&self, name: &str) -> Value {
+        self.world.api("BackupSchedule").get(name).await.unwrap().data["status"].clone()
+    }
+
+    /// Waits until this is so of a schedule's status.
+    async fn until(&self, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("BackupSchedule {name}: {what}"), PATIENCE, async || {
+            let status = self.status(name).await;
+            is_so(&status).then_some(status)
+        })
+        .await
+    }
+
+    async fn names(&self) -> Vec<String> {
+        use kube::ResourceExt as _;
+        let mut names: Vec<String> =
+            self.world.api("Backup").list(&Default::default()).await.unwrap().iter().map(|backup| backup.name_any()).collect();
+        names.sort();
+        names
+    }
+
+    /// So many hours have passed, and the backup of that time is complete.
+    async fn hours_later(&self, schedule: &str, hours: i64, complete: i64) {
+        self.go_ahead(hours * HOUR + 5 * MINUTE - 30 * MINUTE);
+        self.until(schedule, &format!("{complete} backups after {hours} h"), |status| {
+            status["backups"]["complete"] == complete && status["active"].is_null()
+        })
+        .await;
+    }
+}
+
+fn json_patch(object: &mut Value, patch: &Value) {
+    for (name, value) in patch.as_object().unwrap() {
+        match object.get_mut(name) {
+            Some(inner) if inner.is_object() && value.is_object() => json_patch(inner, value),
+            _ => object[name] = value.clone(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backup_begins_at_its_time_once_and_a_restarted_operator_makes_no_second_one() {
+    let mut stage = Stage::new().await;
+    stage.schedule("hourly", json!({})).await;
+    let ready = stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    assert!(ready.data["status"]["nextRun"].is_string() && stage.names().await.is_empty(), "{}", ready.data["status"]);
+    stage.hours_later("hourly", 1, 1).await;
+    stage.world.stop().await;
+    stage.start().await;
+    stage.hours_later("hourly", 2, 2).await;
+    let names = stage.names().await;
+    assert!(names.len() == 2 && names.iter().all(|name| name.starts_with("hourly-20")), "{names:?}");
+    let status = stage.status("hourly").await;
+    assert_eq!((&status["missed"], &status["failures"]), (&json!(0), &json!(0)));
+    assert_eq!(status["lastBackup"]["name"], json!(names[1]));
+    stage.world.told("hourly", "begins").await;
+}
+
+#[tokio::test]
+async fn after_an_outage_one_backup_is_made_up_for_and_the_others_are_missed() {
+    let mut stage = Stage::new().await;
+    stage.schedule("hourly", json!({})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.world.stop().await;
+    stage.go_ahead(5 * HOUR + 10 * MINUTE - 30 * MINUTE);
+    stage.start().await;
+    let status = stage.until("hourly", "it is made up for", |status| status["backups"]["complete"] == 1).await;
+    assert_eq!(status["missed"], 4, "{status}");
+    assert_eq!(stage.names().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_suspended_schedule_begins_nothing_and_makes_nothing_up() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"suspend": true})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "Suspended").await;
+    stage.go_ahead(3 * HOUR);
+    stage.until("hourly", "its moments pass", |status| status["lastSlot"].is_string()).await;
+    stage.world.patch("BackupSchedule", "hourly", json!({"spec": {"suspend": false}})).await;
+    let status = stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await.data["status"].clone();
+    assert_eq!((&status["missed"], &status["backups"]["complete"]), (&json!(0), &json!(0)));
+    assert_eq!(stage.names().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_backup_can_be_had_now() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({})).await;
+    stage.world.patch("BackupSchedule", "hourly", json!({"metadata": {"annotations": {"pgreeve.dev/requestedAt": "1"}}})).await;
+    let status = stage.until("hourly", "one is complete", |status| status["backups"]["complete"] == 1).await;
+    assert_eq!(status["lastHandledReconcileAt"], "1");
+    assert!(stage.names().await[0].starts_with("hourly-now-"));
+}
+
+#[tokio::test]
+async fn what_no_rule_keeps_goes_with_its_objects_and_what_is_held_stays() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"retention": {"keepLast": 2}})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    let held = stage.names().await.remove(0);
+    stage.world.patch("Backup", &held, json!({"spec": {"hold": true}})).await;
+    stage.hours_later("hourly", 2, 2).await;
+    let gone = stage.names().await.into_iter().find(|name| *name != held).unwrap();
+    stage.hours_later("hourly", 3, 3).await;
+    stage.go_ahead(4 * HOUR + 5 * MINUTE - 30 * MINUTE);
+    stage.is_gone(&gone).await;
+    stage.until("hourly", "three are left", |status| status["backups"]["complete"] == 3 && status["active"].is_null()).await;
+    assert!(stage.names().await.contains(&held));
+    let manifests = stage.objects("manifest.json");
+    assert_eq!(manifests.len(), 3, "{manifests:?}");
+    assert!(!stage.objects("").iter().any(|path| path.contains(&format!("/{gone}-"))));
+    stage.world.told("hourly", &format!("Backup {gone} goes")).await;
+}
+
+#[tokio::test]
+async fn a_retention_that_only_observes_shows_what_would_go_and_why() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"retention": {"keepLast": 1, "mode": "Observe"}})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    stage.hours_later("hourly", 2, 2).await;
+    let status = stage.until("hourly", "it has a plan", |status| status["plan"].is_object()).await;
+    assert_eq!(status["plan"]["summary"], "1 to remove");
+    assert!(status["plan"]["actions"][0].as_str().unwrap().ends_with("no rule keeps it"), "{status}");
+    assert_eq!(stage.names().await.len(), 2);
+}
+
+#[tokio::test]
+async fn nothing_goes_while_the_last_backup_has_failed() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"retention": {"keepLast": 1, "mode": "Observe"}})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    stage.hours_later("hourly", 2, 2).await;
+    // From here on no backup can be made.
+    let nowhere = json!({"spec": {"connection": {"host": "127.0.0.1", "port": 1}}});
+    stage.world.patch("PostgresDatabase", "db", nowhere).await;
+    stage.go_ahead(3 * HOUR + 5 * MINUTE - 30 * MINUTE);
+    stage.until("hourly", "one is under way", |status| status["active"].is_string()).await;
+    stage.go_ahead(3 * HOUR + 20 * MINUTE);
+    let status = stage.until("hourly", "it has failed", |status| status["failures"] == 1).await;
+    stage.world.patch("BackupSchedule", "hourly", json!({"spec": {"retention": {"mode": "Apply"}}})).await;
+    stage.until("hourly", "nothing is to go", |status| status["plan"].is_null() && status["observedGeneration"] == 2).await;
+    let ready = condition_of(&stage.world.api("BackupSchedule").get("hourly").await.unwrap(), "Ready").unwrap();
+    assert_eq!(ready["status"], "False", "{ready} {status}");
+    assert_eq!(stage.names().await.len(), 3);
+    assert_eq!(stage.objects("manifest.json").len(), 2);
+}
+
+#[tokio::test]
+async fn a_restore_is_tried_on_time_and_what_it_proves_is_in_the_status() {
+    let stage = Stage::new().await;
+    let test =
+        json!({"schedule": hourly(), "assertions": [{"name": "users", "sql": "select count(*) from users", "equals": 1234}]});
+    stage.schedule("hourly", json!({"restoreTest": test})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    let status = stage.until("hourly", "it is restored", |status| status["lastRestored"].is_object()).await;
+    let name = status["lastRestored"]["name"].as_str().unwrap();
+    let backup = stage.world.api("Backup").get(name).await.unwrap();
+    assert_eq!(backup.data["status"]["verification"]["assertions"], 1);
+    assert!(status["nextRestoreTest"].is_string());
+}
+
+#[tokio::test]
+async fn an_empty_cluster_finds_the_backups_that_a_former_one_has_left() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    stage.hours_later("hourly", 2, 2).await;
+    let before = stage.names().await;
+    stage.world.api("BackupSchedule").delete("hourly", &Default::default()).await.unwrap();
+    for name in &before {
+        stage.world.api("Backup").delete(name, &Default::default()).await.unwrap();
+        stage.is_gone(name).await;
+    }
+    let objects = stage.objects("");
+    stage.schedule("hourly", json!({})).await;
+    let status = stage.until("hourly", "both are found", |status| status["backups"]["complete"] == 2).await;
+    assert_eq!(stage.names().await, before);
+    assert_eq!(status["lastBackup"]["name"], json!(before[1]));
+    assert_eq!(stage.objects(""), objects, "nothing was dumped anew");
+    stage.world.told("hourly", "2 backups found").await;
+}
