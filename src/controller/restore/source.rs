@@ -4,10 +4,10 @@ use kube::Client;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
+use crate::api::backup::SCHEDULE_LABEL;
 use crate::api::condition::find;
 use crate::api::restore::{Pick, RestoreSource, ScheduleSource};
 use crate::api::{Backup, Reason};
-use crate::cluster::backups::SCHEDULE;
 use crate::cluster::objects::{self, Fetched};
 use crate::plan::action::Blocked;
 use crate::plan::backup::{Stored, manifest};
@@ -61,7 +61,7 @@ fn of_backup(found: Fetched<Backup>) -> Result<(String, Stored), Blocked> {
 /// The newest by its snapshot, which is what a restore leads back to.
 async fn of_schedule(client: &Client, namespace: &str, source: &ScheduleSource) -> Result<(String, Stored), Blocked> {
     let schedule = &source.name;
-    let listed = ListParams::default().labels(&format!("{SCHEDULE}={schedule}"));
+    let listed = ListParams::default().labels(&format!("{SCHEDULE_LABEL}={schedule}"));
     let listed = objects::list::<Backup>(client, namespace, listed).await;
     let listed = listed.map_err(|error| objects::unavailable(&format!("Backups of BackupSchedule {schedule}"), &error))?;
     let mut newest: Option<(jiff::Timestamp, Fetched<Backup>)> = None;
