@@ -120,6 +120,7 @@ install_operator() {
     fi
     helm ${context:+--kube-context "$context"} upgrade --install "$operator" "$top/charts/pgreeve" --namespace "$operator" --create-namespace \
         --set "image.repository=${image%:*}" --set "image.tag=${image##*:}" --set "crds.enabled=$crds" --set crds.keep=false \
+        --set-literal "images.postgres=$(postgres_image | sed 's/:17$/:{major}/')" --set restores.workloads.enabled=true \
         --set 'watchNamespaces={demo}' --wait --timeout 2m >/dev/null
 }
 
@@ -180,14 +181,15 @@ load_rows() {
 
 forget_last_run() {
     delete_policies
-    bucket find archive -mindepth 1 -delete
+    k delete deployment api-gateway ml-service --ignore-not-found >/dev/null
+    bucket find archive backups -mindepth 1 -delete
     k delete events --all >/dev/null
 }
 
 # Those that let data go first. The kinds may not exist yet.
 delete_policies() {
     local kind
-    for kind in retentionpolicies partitionpolicies retentionholds postgresdatabases; do
+    for kind in restores backupschedules backups retentionpolicies partitionpolicies retentionholds postgresdatabases; do
         k delete "$kind" --all >/dev/null 2>&1 || true
     done
 }
@@ -308,6 +310,9 @@ tell_what_is_in_the_bucket() {
     sql -v manifest="$(bucket cat "$manifest")" chat <"$here/demo/manifest.sql"
 }
 
+# shellcheck source=hack/demo/backups.sh
+source "$here/demo/backups.sh"
+
 # --- up, down --------------------------------------------------------------------------------------------------------------
 
 up() {
@@ -333,6 +338,10 @@ up() {
     tell_what_would_leave
     tell_what_leaves
     tell_what_is_in_the_bucket
+    tell_what_is_backed_up
+    tell_the_disaster
+    tell_what_a_restore_would_do
+    tell_the_restore
     say "done after $((SECONDS - began)) s. Look around: ${KUBECONFIG:+KUBECONFIG=$KUBECONFIG }kubectl ${context:+--context $context }-n demo get pgreeve"
 }
 

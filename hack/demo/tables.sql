@@ -7,7 +7,9 @@
 
 SELECT 'CREATE ROLE chat_owner LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chat_owner') \gexec
 SELECT 'CREATE ROLE chat_reader' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chat_reader') \gexec
-ALTER ROLE chat_owner PASSWORD :'password';
+ALTER ROLE chat_owner PASSWORD :'password' CREATEDB; -- a restore makes a database beside the other
+-- What an earlier run has kept for a rollback.
+SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname LIKE 'chat\_\_%' \gexec
 SELECT 'CREATE DATABASE chat OWNER chat_owner' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'chat') \gexec
 \connect chat
 SET client_min_messages = warning;
