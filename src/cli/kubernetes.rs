@@ -1,4 +1,6 @@
-//! Which cluster is meant, and what does it hold? The one of a kube context, or of the Pod that this runs in. Read, never written.
+//! Which cluster is meant, and what does it hold? The one of a kube context, or of the Pod that this runs in.
+
+mod change;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,6 +19,7 @@ use crate::cluster::{backups, objects, secrets};
 use crate::plan::action::Blocked;
 use crate::postgres::connect::Target;
 use crate::target;
+pub use change::named;
 
 /// Longest that a person waits for an API server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(15);

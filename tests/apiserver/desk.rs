@@ -20,8 +20,13 @@ pub struct Desk {
 impl Desk {
     /// With the administrator's kubeconfig, whose context is of this world's namespace.
     pub fn of(world: &World) -> Self {
+        Self::in_namespace(&world.namespace)
+    }
+
+    /// The same, for a namespace.
+    pub fn in_namespace(namespace: &str) -> Self {
         let desk = Self { directory: tempfile::tempdir().unwrap() };
-        desk.change(|kubeconfig| kubeconfig["contexts"][0]["context"]["namespace"] = json!(world.namespace));
+        desk.change(|kubeconfig| kubeconfig["contexts"][0]["context"]["namespace"] = json!(namespace));
         desk
     }
 
@@ -43,8 +48,15 @@ impl Desk {
 
     /// The program, at the operator's moment.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.present(arguments);
+        command.args(["--as-of", NOW]);
+        command
+    }
+
+    /// The program, now.
+    pub fn present(&self, arguments: &[&str]) -> Command {
         let mut command = pgreeve(arguments);
-        command.args(["--as-of", NOW]).env("KUBECONFIG", self.directory.path().join("kubeconfig"));
+        command.env("KUBECONFIG", self.directory.path().join("kubeconfig"));
         command
     }
 

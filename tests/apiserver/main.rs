@@ -5,6 +5,7 @@
 mod support;
 
 mod backup;
+mod backup_command;
 mod backup_schedule;
 mod bad_input;
 mod command_line;
@@ -22,6 +23,7 @@ mod postgres_database;
 #[path = "../cli/program.rs"]
 #[allow(dead_code, reason = "the tests of the command line use all of it")]
 mod program;
+mod restore_command;
 mod retention_metrics;
 mod retention_policy;
 mod rights;

@@ -174,11 +174,16 @@ fn stale(planned: &[Planned], fingerprints: &[String]) -> Result<(), Failure> {
 impl Globals {
     /// Asks a person; anything but a clear yes is a no.
     fn ask(&self, question: &str) -> Result<bool, Failure> {
+        Ok(matches!(self.answer(question)?.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// What a person answers to a question.
+    pub(super) fn answer(&self, question: &str) -> Result<String, Failure> {
         let mut stderr = std::io::stderr();
         write!(stderr, "{question}")?;
         stderr.flush()?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+        Ok(answer)
     }
 }

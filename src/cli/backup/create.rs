@@ -8,6 +8,7 @@ use super::super::database::DatabaseArgs;
 use super::super::exit::{Exit, Failure};
 use super::super::location::StoreArgs;
 use super::super::{Globals, output};
+use super::scheduled::ScheduleArgs;
 use super::{WorkshopArgs, failure};
 use crate::api::backup::{BackupSettings, Compression, Content, DumpFormat, Encryption, VerifyLevel, What};
 use crate::api::job::JobSettings;
@@ -23,14 +24,18 @@ use crate::storage::Credentials;
 
 /// Backs a database up into an object store or a directory, reads the backup back, and only then writes its manifest
 ///
+/// With --schedule it is the operator of a cluster that does so.
+///
 /// Everything is of one snapshot: the dump, and the rows of every table, which a restore is compared with. It needs pg_dump of the server's
 /// major version. Credentials of a store come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN;
 /// GOOGLE_APPLICATION_CREDENTIALS (a file); AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN.
 #[derive(Args, Debug)]
 pub struct Backup {
     /// Where to: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix, or a directory
-    #[arg(value_name = "WHERE")]
-    to: String,
+    #[arg(value_name = "WHERE", required_unless_present = "schedule")]
+    to: Option<String>,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     /// Format of the dump
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
@@ -110,11 +115,14 @@ fn table(text: &str) -> Result<TableName, String> {
 impl Backup {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
+        if let Some(exit) = self.schedule.run(globals).await? {
+            return Ok(exit);
+        }
         self.check()?;
         let (session, target) = self.database.connect(globals).await?;
         let found = server::observe(&session).await.map_err(|fault| Failure::fault(&target.to_string(), &fault))?;
         drop(session);
-        let store = self.store.below(&self.to).map_err(failure)?;
+        let store = self.store.below(self.to.as_deref().unwrap_or_default()).map_err(failure)?;
         let at = globals.now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let task = DumpDatabase {
             backup: format!("{}-{at}", found.database),

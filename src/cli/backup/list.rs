@@ -4,30 +4,34 @@ use clap::Args;
 
 use super::super::exit::{Exit, Failure};
 use super::super::location::StoreArgs;
-use super::super::output;
-use super::failure;
+use super::super::{Globals, output};
+use super::listed::ClusterArgs;
+use super::{aligned, failure};
 use crate::job::backup::catalog::{list, proven};
 use crate::plan::backup::manifest::{self, Manifest, Verified};
 use crate::plan::size::bytes;
 use crate::storage::Store;
 
-/// Lists the backups in an object store or a directory: every manifest below it, the oldest first
+/// Lists the backups in an object store or a directory: every manifest below it, the oldest first. Without one, the Backups of a cluster
 #[derive(Args, Debug)]
 pub struct Backups {
     /// Where: s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix, or a directory
     #[arg(value_name = "WHERE")]
-    from: String,
+    from: Option<String>,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 impl Backups {
     /// Runs the command.
-    pub async fn run(&self) -> Result<Exit, Failure> {
-        let store = self.store.below(&self.from).map_err(failure)?;
+    pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
+        let Some(from) = &self.from else { return self.cluster.list(globals).await };
+        let store = self.store.below(from).map_err(failure)?;
         let (found, unreadable) = list(&store, "").await.map_err(failure)?;
         if found.is_empty() && unreadable.is_empty() {
-            output::line(&format!("no backups below {}", self.from))?;
+            output::line(&format!("no backups below {from}"))?;
             return Ok(Exit::Ok);
         }
         let mut lines = vec![["AS OF", "DATABASE", "VERSION", "SIZE", "ROWS", "PROVEN", "MANIFEST"].map(str::to_owned)];
@@ -55,15 +59,4 @@ fn line(store: &Store, directory: &str, manifest: &Manifest, proven: Option<&Ver
         proven.map_or("–".into(), |proven| proven.level.to_string()),
         store.url(&key),
     ]
-}
-
-fn aligned(lines: &[[String; 7]]) -> String {
-    let widths: Vec<usize> = (0..7).map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("   ").trim_end());
-        text.push('\n');
-    }
-    text
 }

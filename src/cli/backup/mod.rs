@@ -1,7 +1,9 @@
-//! `pgreeve backup`, `backups` and `verify`: backups without a cluster, by the engine of the Jobs.
+//! `pgreeve backup`, `backups` and `verify`: backups without a cluster, by the engine of the Jobs; and those of a cluster.
 
 mod create;
 mod list;
+mod listed;
+mod scheduled;
 mod verify;
 
 pub use create::Backup;
@@ -69,6 +71,18 @@ pub(super) fn manifest_directory<'a>(location: &str, key: &'a str) -> Result<&'a
 /// A refusal as this command ends with it.
 pub(super) fn failure(blocked: Blocked) -> Failure {
     super::restore::export::failure(blocked)
+}
+
+/// Lines whose cells stand below each other.
+fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
+    let widths: Vec<usize> = (0..N).map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("   ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]

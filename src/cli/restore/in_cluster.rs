@@ -1,0 +1,182 @@
+//! `pgreeve restore DATABASE`: a Restore is written, its plan shown, its word asked for, and its way followed.
+
+use clap::{Args, ValueEnum};
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use serde_json::json;
+
+use super::super::Globals;
+use super::super::exit::{Exit, Failure};
+use super::super::kubernetes::{Cluster, named};
+use super::{confirm, follow, pick, workload};
+use crate::api::policy::DatabaseRef;
+use crate::api::restore::{OnFailure, RestoreSource, Strategy, Workload};
+use crate::api::{PostgresDatabase, Restore, Span};
+
+/// What is restored, from what and beside whom.
+#[derive(Args, Debug)]
+pub struct InCluster {
+    /// The PostgresDatabase; the only one of the namespace without this
+    #[arg(value_name = "DATABASE")]
+    database: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The database on its server that is restored, where it is another one
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// How the restored database takes its place
+    #[arg(long, value_enum, default_value_t, value_name = "STRATEGY")]
+    strategy: Way,
+    /// With strategy replace: no verified backup of the replaced database is asked for
+    #[arg(long)]
+    skip_safety_backup: bool,
+    /// What is scaled to nothing meanwhile, and back: Deployment/NAME, StatefulSet/NAME, CronJob/NAME, KIND.VERSION.GROUP/NAME, or a label
+    /// selector for NAME; may be given again
+    #[arg(long = "workload", value_name = "KIND/NAME", value_parser = workload::parse)]
+    workloads: Vec<Workload>,
+    /// How long the replaced database is kept for a rollback, such as 24h
+    #[arg(long, value_name = "SPAN")]
+    keep_previous: Option<Span>,
+    /// Workloads stay down where the restore fails
+    #[arg(long)]
+    stay_down: bool,
+    /// The name of the database that is replaced, typed ahead: nobody is asked
+    #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
+    yes_restore: Option<String>,
+    /// Shows the plan, and removes the Restore again
+    #[arg(long)]
+    dry_run: bool,
+    /// Name of the Restore [default: the database's, with the time]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Namespace [default: the context's]
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Kube context of the cluster [default: the present context]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+/// Which backup.
+#[derive(Args, Debug)]
+pub struct SourceArgs {
+    /// This Backup
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["schedule", "latest", "latest_verified"])]
+    pub backup: Option<String>,
+    /// The newest verified one of this BackupSchedule
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<String>,
+    /// The newest one that was read back whole or restored
+    #[arg(long, conflicts_with = "latest")]
+    pub latest_verified: bool,
+    /// The newest complete one, verified or not
+    #[arg(long)]
+    pub latest: bool,
+}
+
+/// How a restored database takes the place of what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// It is restored beside the other, then the two change names
+    #[default]
+    Swap,
+    /// The other is dropped first
+    Replace,
+    /// It becomes a database of a name that is not taken, which --target gives
+    New,
+}
+
+impl InCluster {
+    /// Runs the command.
+    pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
+        let SourceArgs { backup, schedule, latest, latest_verified } = &self.source;
+        if backup.is_none() && schedule.is_none() && !latest && !latest_verified {
+            let message = "which backup? Give --backup NAME, --schedule NAME, --latest-verified or --latest; \
+                without a cluster: pgreeve restore backup MANIFEST";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        let cluster =
+            Cluster::find(self.context.as_deref(), "a Restore is made in a cluster: run this where one is at hand").await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| cluster.namespace.clone());
+        let database = self.database(&cluster, &namespace).await?;
+        let source = pick::source(&self.source, &cluster, &namespace, &database).await?;
+        let wanted = self.object(&namespace, &database, source, globals)?;
+        let made = cluster.create(&namespace, &wanted).await?;
+        let name = made.name_any();
+        globals.say(&format!("Restore {namespace}/{name} is written with dryRun; nothing is done before its plan is confirmed."));
+        match self.confirmed(&cluster, &namespace, &made, globals).await {
+            Ok(true) => follow::to_its_end(&cluster, &namespace, &made, globals).await,
+            Ok(false) => self.removed(&cluster, &namespace, &made, globals).await.map(|()| Exit::Ok),
+            Err(failure) => {
+                self.removed(&cluster, &namespace, &made, globals).await?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// The name of the PostgresDatabase.
+    async fn database(&self, cluster: &Cluster, namespace: &str) -> Result<String, Failure> {
+        if let Some(name) = &self.database {
+            return cluster.database(namespace, name).await.map(|_| name.clone());
+        }
+        let found: Vec<PostgresDatabase> = cluster.all(namespace, ListParams::default()).await?;
+        match &found[..] {
+            [only] => Ok(only.name_any()),
+            [] => Err(Failure::new(
+                Exit::Usage,
+                format!("namespace {namespace} has no PostgresDatabase: choose another one with -n"),
+            )),
+            several => {
+                let names: Vec<String> = several.iter().map(|found| found.name_any()).collect();
+                let message = format!("namespace {namespace} has several PostgresDatabases: name one of {}", names.join(", "));
+                Err(Failure::new(Exit::Usage, message))
+            }
+        }
+    }
+
+    /// The Restore as it is first written.
+    fn object(&self, namespace: &str, database: &str, source: RestoreSource, globals: &Globals) -> Result<Restore, Failure> {
+        let strategy = match self.strategy {
+            Way::Swap => Strategy::Swap,
+            Way::Replace => Strategy::Replace,
+            Way::New => Strategy::New,
+        };
+        let usual = || format!("{database}-{}", globals.now().strftime("%Y%m%d-%H%M%S"));
+        let mut spec = json!({
+            "databaseRef": DatabaseRef { name: database.to_owned() }, "source": source, "strategy": strategy, "dryRun": true,
+            "targetDatabase": self.target, "workloads": self.workloads, "skipSafetyBackup": self.skip_safety_backup,
+            "onFailure": if self.stay_down { OnFailure::StayDown } else { OnFailure::ScaleUp },
+        });
+        if let Some(keep) = &self.keep_previous {
+            spec["keepPrevious"] = json!(keep);
+        }
+        let metadata = named(namespace, &self.name.clone().unwrap_or_else(usual));
+        Ok(Restore { metadata, spec: serde_json::from_value(spec)?, status: None })
+    }
+
+    /// Shows the plan, has it confirmed, and lets it go. Whether it goes: a dry run ends with the plan.
+    async fn confirmed(&self, cluster: &Cluster, namespace: &str, made: &Restore, globals: &Globals) -> Result<bool, Failure> {
+        let planned = tokio::select! {
+            planned = follow::to_its_plan(cluster, namespace, made, globals) => planned?,
+            _ = tokio::signal::ctrl_c() => return Err(Failure::new(Exit::Error, "interrupted; nothing was done")),
+        };
+        confirm::show(namespace, &made.name_any(), &planned)?;
+        if self.dry_run {
+            return Ok(false);
+        }
+        let target = planned.database.clone().unwrap_or_default();
+        confirm::ask(&target, self.yes_restore.as_deref(), globals)?;
+        // Pinned to the server that the plan is about, where its role may tell which that is.
+        let system = planned.chosen.as_ref().and_then(|chosen| chosen.system_identifier.as_ref());
+        let confirm = system.map_or_else(|| target.clone(), |system| format!("{target}@{system}"));
+        cluster.merge_spec(namespace, made, json!({"confirm": confirm, "dryRun": false})).await?;
+        Ok(true)
+    }
+
+    /// A Restore that was not confirmed has touched nothing, and nobody wants it any more.
+    async fn removed(&self, cluster: &Cluster, namespace: &str, made: &Restore, globals: &Globals) -> Result<(), Failure> {
+        cluster.delete(namespace, made).await?;
+        globals.say(&format!("Restore {namespace}/{} is removed again; nothing was touched.", made.name_any()));
+        Ok(())
+    }
+}
