@@ -18,7 +18,7 @@ async fn the_backups_of_a_namespace_are_listed_the_oldest_first() {
     let cells: Vec<Vec<&str>> =
         ran.stdout.lines().map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
     let line = |name: &str, database: &str, state: &str, hour: &str, proven: &str| {
-        [name, database, state, &format!("2026-11-21T{hour}:00:00Z"), "204 MB", "5000", proven].map(str::to_owned).to_vec()
+        [name, database, state, &format!("2026-11-21T{hour}:00:00Z"), "195 MiB", "5000", proven].map(str::to_owned).to_vec()
     };
     let expected = vec![
         ["NAME", "DATABASE", "STATE", "AS OF", "SIZE", "ROWS", "PROVEN"].map(str::to_owned).to_vec(),
@@ -66,8 +66,17 @@ async fn a_backup_is_made_as_the_schedule_makes_them_and_waited_for() {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     office.status("Backup", &name, json!({"conditions": [condition("Complete", "UpToDate", "")], "url": "s3://b/manifest.json",
         "sizeBytes": 1000, "tables": {"count": 2, "rows": 7}, "verification": {"level": "Restore", "at": "2026-11-21T08:00:00Z"}})).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(!program.is_finished(), "it is not verified yet");
+    office
+        .status(
+            "Backup",
+            &name,
+            json!({"conditions": [condition("Complete", "UpToDate", ""), condition("Verified", "UpToDate", "")]}),
+        )
+        .await;
     let ran = program.await.unwrap().expect_code(0);
-    assert_eq!(ran.stdout, "Backup    s3://b/manifest.json\nStored    1.0 kB, 2 tables with 7 rows\nProven    Restore\n");
+    assert_eq!(ran.stdout, "Backup    s3://b/manifest.json\nStored    1000 B, 2 tables with 7 rows\nProven    Restore\n");
     assert!(ran.stderr.contains("Job dump runs"), "{}", ran.stderr);
 }
 
@@ -88,6 +97,13 @@ async fn a_backup_that_fails_ends_with_code_1_and_one_that_nobody_waits_for_at_o
         .await;
     let ran = program.await.unwrap().expect_code(1);
     assert!(ran.stderr.contains("the backup has failed: pg_dump said no"), "{}", ran.stderr);
+    office.api("Backup").delete(&name, &Default::default()).await.unwrap();
+    let program = office.types(&["backup", "--schedule", "nightly"]);
+    let name = office.the("Backup", |_| true).await.name_any();
+    let stalled = [condition("Stalled", "ToolsMissing", "x"), condition("Ready", "ToolsMissing", "no pg_dump 16")];
+    office.status("Backup", &name, json!({"conditions": stalled})).await;
+    let ran = program.await.unwrap().expect_code(3);
+    assert!(ran.stderr.contains("no pg_dump 16; the Backup stays"), "{}", ran.stderr);
     office.api("Backup").delete(&name, &Default::default()).await.unwrap();
     let ran = office.types(&["backup", "--schedule", "nightly", "--no-wait"]).await.unwrap().expect_code(0);
     assert!(ran.stdout.starts_with(&format!("Backup {}/nightly-", office.namespace)), "{}", ran.stdout);

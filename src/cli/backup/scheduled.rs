@@ -8,8 +8,8 @@ use kube::ResourceExt as _;
 use super::super::exit::{Exit, Failure};
 use super::super::kubernetes::{Cluster, named};
 use super::super::{Globals, output};
-use crate::api::backup::{BackupSpec, BackupStatus, SCHEDULE_LABEL};
-use crate::api::condition::{READY, find};
+use crate::api::backup::{BackupSpec, BackupStatus, SCHEDULE_LABEL, VerifyLevel};
+use crate::api::condition::{READY, STALLED, find};
 use crate::api::{Backup, BackupSchedule};
 use crate::plan::size::bytes;
 
@@ -88,7 +88,10 @@ async fn follow(cluster: &Cluster, namespace: &str, made: &Backup, globals: &Glo
         if is_true("Failed") {
             return Err(Failure::new(Exit::Error, format!("the backup has failed: {said}")));
         }
-        if is_true("Complete") && !is_true("Progressing") {
+        if is_true(STALLED) {
+            return Err(Failure::new(Exit::Blocked, format!("{said}; the Backup stays, and is tried again now and then")));
+        }
+        if is_true("Complete") && (is_true("Verified") || made.spec.settings.verify == VerifyLevel::None) {
             output::write(&done(&status))?;
             return Ok(Exit::Ok);
         }
