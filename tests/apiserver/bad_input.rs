@@ -78,3 +78,44 @@ fn every_field_of_every_kind_has_a_wrong_value() {
 fn without_indexes(field: &str) -> String {
     field.chars().filter(|c| !c.is_ascii_digit() || !field.contains('[')).collect()
 }
+
+#[tokio::test]
+async fn a_selector_is_read_as_the_api_server_reads_it() {
+    let client = apiserver().admin().await;
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> = kube::Api::namespaced(client, "default");
+    let selectors = [
+        "tier=backend",
+        "tier==backend, app in (api-gateway, ml-service)",
+        "!legacy",
+        "example.com/owner!=data,tier",
+        "app notin (a,b),generation>3",
+        "tier=",
+        "tier in (a,,b)",
+        " tier = backend ",
+        "tier=back end",
+        "tier in backend",
+        "tier in (a",
+        "=backend",
+        "tier=-a",
+        "a b",
+        "tier=a=b",
+        "/tier",
+        "Example.com/tier",
+        "tier>three",
+        "tier (a)",
+        "a,,b",
+        "a,",
+        "tier in ()",
+        "!tier=a",
+        "tier=a)",
+    ];
+    let mut differences = Vec::new();
+    for selector in selectors {
+        let listed = pods.list(&kube::api::ListParams::default().labels(selector)).await;
+        let flaw = pgreeve::plan::restore::selector::flaw(selector);
+        if listed.is_ok() != flaw.is_none() {
+            differences.push(format!("{selector:?}: {flaw:?}, and the server: {:?}", listed.err()));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}

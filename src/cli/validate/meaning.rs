@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::flaw::{By, Flaw};
 use crate::api::policy::Window;
-use crate::api::{Backup, BackupSchedule, PartitionPolicy, PostgresDatabase, RetentionHold, RetentionPolicy, Span};
+use crate::api::{Backup, BackupSchedule, PartitionPolicy, PostgresDatabase, Restore, RetentionHold, RetentionPolicy, Span};
 use crate::plan::wrong::Wrong;
-use crate::plan::{backup, partition, retention, window};
+use crate::plan::{backup, partition, restore, retention, window};
 
 /// What is wrong with an object that has the right form.
 pub fn check(kind: &str, object: &Value, now: Timestamp) -> Vec<Flaw> {
@@ -19,6 +19,7 @@ pub fn check(kind: &str, object: &Value, now: Timestamp) -> Vec<Flaw> {
         "RetentionHold" => judge(object, |hold: RetentionHold| flaws(&retention::check_hold(&hold.spec))),
         "BackupSchedule" => judge(object, |schedule: BackupSchedule| flaws(&backup::check::check(&schedule.spec, now))),
         "Backup" => judge(object, |one: Backup| flaws(&backup::check::check_backup(&one.spec))),
+        "Restore" => judge(object, |one: Restore| flaws(&restore::check::check(&one.spec, now))),
         _ => vec![],
     }
 }

@@ -9,6 +9,7 @@ use kube::discovery::ApiResource;
 use super::super::objects::unavailable;
 use crate::api::Reason;
 use crate::plan::action::Blocked;
+use crate::plan::restore::check::OWN_KINDS;
 
 /// What is set to bring a kind to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Kind {
             return Ok(own);
         }
         let Some(api_version) = api_version else {
-            let known = OWN.map(|(kind, ..)| kind).join(", ");
+            let known = OWN_KINDS.join(", ");
             return Err(invalid(format!("workloads: kind {kind} is none of {known}; give its apiVersion")));
         };
         let served = match api_version.contains('/') {
@@ -133,4 +134,14 @@ pub(super) fn refused(what: &str, error: &kube::Error) -> Blocked {
 pub(super) fn forbidden(what: &str, said: &str) -> Blocked {
     let message = format!("{what}: the operator has no right to it ({said}); grant it with restores.workloads of the chart");
     Blocked::new(Reason::WorkloadForbidden, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_whose_api_version_is_known_are_those_that_validate_knows() {
+        assert_eq!(OWN.map(|(kind, ..)| kind), OWN_KINDS);
+    }
 }

@@ -18,6 +18,7 @@ use crate::api::restore::{RestoreStatus, Step};
 use crate::api::{Reason, Restore};
 use crate::cluster::jobs::Owner;
 use crate::plan::action::{Action, Blocked, ObjectId};
+use crate::plan::restore::check::check;
 use crate::plan::restore::report::{Said, report};
 use crate::postgres::Session;
 use turn::Turn;
@@ -81,6 +82,12 @@ impl Restores {
         if status.step == Step::Done && object.metadata.deletion_timestamp.is_none() {
             let said = acts::settled(&object.spec, &status);
             return (status, Ok(Outcome::new(said, Then::Wait)));
+        }
+        // What is wrong later stops nothing: a restore that is under way goes on, or puts everything back.
+        if status.step <= Step::AwaitingConfirmation
+            && let Some(wrong) = check(&object.spec, self.now()).first()
+        {
+            return (status, Err(Blocked::new(Reason::InvalidSpec, wrong.to_string())));
         }
         let mut turn = match Turn::begin(&self.context, object, owner, status.clone()).await {
             Ok(turn) => turn,

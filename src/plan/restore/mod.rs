@@ -9,12 +9,15 @@
 //! away is never dropped by its name alone; whatever happens, there is a database of the name that accepts connections, or the next pass sees
 //! to it.
 
+pub mod check;
 pub mod names;
 pub mod preflight;
 pub mod report;
+pub mod selector;
 pub mod sight;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::api::Reason;
 use crate::api::restore::{OnFailure, RestoreSpec, RestoreStatus, ScaledWorkload, Step, Strategy};
@@ -245,7 +248,8 @@ fn keeping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     if both.iter().flatten().any(|ours| Some(ours.oid) == live) && wanted(facts, places).is_some() {
         return Act::Record;
     }
-    let until = kept_until(spec, status).unwrap_or(*now);
+    // What cannot be counted has no end.
+    let until = kept_until(spec, status).unwrap_or(Timestamp::MAX);
     if until > *now {
         return Act::Keep(until);
     }
@@ -257,8 +261,8 @@ fn keeping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
 
 /// Until when the other database is kept.
 pub fn kept_until(spec: &RestoreSpec, status: &RestoreStatus) -> Option<Timestamp> {
-    let completed = status.completed_at.as_ref()?.0;
-    completed.saturating_add(spec.keep_previous.to_std().ok()?).ok()
+    let completed = status.completed_at.as_ref()?.0.to_zoned(TimeZone::UTC);
+    spec.keep_previous.add_to(&completed).ok().map(|until| until.timestamp())
 }
 
 /// Why a database cannot be dropped just now.
