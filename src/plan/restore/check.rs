@@ -124,4 +124,12 @@ mod tests {
         assert!(wrong(json!({"keepPrevious": "99999 years"}))[0].starts_with("spec.keepPrevious"));
         assert!(wrong(json!({"targetDatabase": "template1"}))[0].starts_with("spec.targetDatabase \"template1\""));
     }
+
+    #[test]
+    fn a_month_is_kept_for_a_month() {
+        let spec = json!({"databaseRef": {"name": "a"}, "source": {"backupRef": {"name": "b"}}, "keepPrevious": "1 month"});
+        let spec: RestoreSpec = serde_json::from_value(spec).unwrap();
+        let status = serde_json::from_value(json!({"completedAt": "2026-02-10T12:00:00Z"})).unwrap();
+        assert_eq!(super::super::kept_until(&spec, &status), Some("2026-03-10T12:00:00Z".parse().unwrap()));
+    }
 }
