@@ -49,6 +49,7 @@ enum Said {
     Queued(String),
     Runs(String),
     Refused(Blocked, u32),
+    Hopeless(Blocked),
 }
 
 impl Backups {
@@ -72,6 +73,10 @@ impl Backups {
     /// Has the database dumped, or the backup that a store holds confirmed.
     async fn dump(&self, backup: &Backup, mut status: BackupStatus) -> Passed {
         let refused = |status, blocked| Passed { status, said: Said::Refused(blocked, 0), tasks: vec![], news: None };
+        if let Some(wrong) = check::check_backup(&backup.spec).into_iter().next() {
+            let blocked = Blocked::new(Reason::InvalidSpec, wrong.to_string());
+            return Passed { status, said: Said::Hopeless(blocked), tasks: vec![], news: None };
+        }
         match self.older(backup).await {
             Ok(None) => {}
             Ok(Some(older)) => {
@@ -177,9 +182,6 @@ impl Backups {
     }
 
     async fn task(&self, backup: &Backup) -> Result<DumpDatabase, Blocked> {
-        if let Some(wrong) = check::check_backup(&backup.spec).into_iter().next() {
-            return Err(Blocked::new(Reason::InvalidSpec, format!("Backup {}: {wrong}", backup.name_any())));
-        }
         let (namespace, database) = (backup.namespace().unwrap_or_default(), &backup.spec.database_ref.name);
         let exists = backup.annotations().contains_key(DIRECTORY_ANNOTATION);
         let major = if exists { 0 } else { self.major(&namespace, database).await? };
@@ -241,6 +243,7 @@ impl Backups {
             Said::Queued(message) => Course::Queued(message),
             Said::Runs(message) => Course::Runs(message),
             Said::Refused(blocked, times) => Course::Refused(blocked, *times),
+            Said::Hopeless(blocked) => Course::Hopeless(blocked),
         };
         let now = self.now();
         let (status, state) = course::report(passed.status, backup.metadata.generation, requested, course, now);
@@ -309,7 +312,7 @@ impl Backups {
     /// What a deleted Backup that cannot go yet says.
     fn waits(&self, backup: &Backup, said: &Said) -> Report {
         let what = match said {
-            Said::Refused(blocked, _) => blocked.message.clone(),
+            Said::Refused(blocked, _) | Said::Hopeless(blocked) => blocked.message.clone(),
             Said::Runs(message) | Said::Queued(message) => message.clone(),
             Said::Settled => "its Jobs end".into(),
         };

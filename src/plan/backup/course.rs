@@ -74,6 +74,8 @@ pub enum Course<'a> {
     Runs(&'a str),
     /// It could not be done; so often in a row, as far as Jobs tried.
     Refused(&'a Blocked, u32),
+    /// It cannot be done, now or later: what a Backup is cannot be changed.
+    Hopeless(&'a Blocked),
 }
 
 /// Whether what could not be done is given up.
@@ -95,6 +97,7 @@ pub fn report(
     let former = find(&status.conditions, FAILED).filter(|failed| failed.status == "True");
     let failure = match (former, course) {
         (Some(failed), _) => Some((Reason::named(&failed.reason).unwrap_or(Reason::JobFailed), failed.message.clone())),
+        (None, Course::Hopeless(blocked)) => Some((blocked.reason, blocked.message.clone())),
         (None, Course::Refused(blocked, times)) if !is_complete && is_over(&status, times, now) => {
             Some((blocked.reason, format!("given up: {}", blocked.message)))
         }
@@ -105,7 +108,7 @@ pub fn report(
         (Some((reason, message)), _) => (*reason, message.clone()),
         (None, Course::Queued(message)) => (Reason::Queued, message.to_owned()),
         (None, Course::Runs(message)) => (Reason::JobRunning, message.to_owned()),
-        (None, Course::Refused(blocked, _)) => (blocked.reason, blocked.message.clone()),
+        (None, Course::Refused(blocked, _) | Course::Hopeless(blocked)) => (blocked.reason, blocked.message.clone()),
         (None, Course::Settled) if proof.class() != Class::Fine => (proof, said.clone()),
         (None, Course::Settled) => (Reason::Completed, summary(&status)),
     };
@@ -131,7 +134,7 @@ pub fn report(
         .finish();
     let failures = match course {
         Course::Refused(_, times) => i32::try_from(times).unwrap_or(i32::MAX),
-        Course::Settled => status.failures,
+        Course::Settled | Course::Hopeless(_) => status.failures,
         Course::Queued(_) | Course::Runs(_) => 0,
     };
     let last_handled_reconcile_at = requested.map(str::to_owned).or_else(|| status.last_handled_reconcile_at.clone());

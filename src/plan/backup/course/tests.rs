@@ -99,3 +99,11 @@ fn a_backup_is_proven_as_far_as_it_says_and_tested_as_far_as_it_can_be() {
         assert_eq!(next(&spec(cannot_be_restored), &done, Some("1")), Next::Prove(VerifyLevel::Catalog));
     }
 }
+
+#[test]
+fn what_can_never_be_done_has_failed_at_once() {
+    let blocked = Blocked::new(Reason::InvalidSpec, "spec.job.activeDeadline \"1 month\" has no fixed length");
+    let (status, state) = after(BackupStatus::default(), Course::Hopeless(&blocked));
+    assert!(is_true(&status.conditions, FAILED) && is_true(&status.conditions, STALLED));
+    assert_eq!((state.reason, state.message), (Reason::InvalidSpec, blocked.message));
+}
