@@ -1,6 +1,7 @@
 //! What can be watched? Prometheus metrics with bounded labels, each declared once.
 
 mod backups;
+mod restores;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -104,6 +105,17 @@ pub struct ScheduleLabels {
     pub schedule: String,
 }
 
+/// Labels of a Restore.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RestoreLabels {
+    /// Namespace.
+    pub namespace: String,
+    /// Its PostgresDatabase.
+    pub database: String,
+    /// The Restore.
+    pub restore: String,
+}
+
 /// Passes take a few milliseconds to connect and read; lock ladders end after two seconds by default.
 const SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
@@ -112,7 +124,7 @@ macro_rules! metrics {
         /// Every metric.
         #[expect(missing_docs, reason = "the help text is the documentation")]
         #[derive(Debug)]
-        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_reasons: Mutex<HashMap<ObjectLabels, &'static str>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>>, schedules: Mutex<HashSet<ScheduleLabels>> }
+        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_reasons: Mutex<HashMap<ObjectLabels, &'static str>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>>, schedules: Mutex<HashSet<ScheduleLabels>>, restores: Mutex<HashSet<RestoreLabels>> }
 
         impl Metrics {
             /// Name and help of every metric, for the reference.
@@ -122,7 +134,7 @@ macro_rules! metrics {
             pub fn new() -> Self {
                 let mut registry = Registry::default();
                 $(let $field: $type = $make; registry.register($name, $help.trim_end_matches('.'), $field.clone());)*
-                Self { $($field,)* registry: Mutex::new(registry), ready_reasons: Mutex::default(), covered_until: Mutex::default(), schedules: Mutex::default() }
+                Self { $($field,)* registry: Mutex::new(registry), ready_reasons: Mutex::default(), covered_until: Mutex::default(), schedules: Mutex::default(), restores: Mutex::default() }
             }
         }
     };
@@ -171,6 +183,8 @@ metrics! {
         "When the newest backup that was restored to try it was written; absent while there is none.";
     backup_next_run: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_next_run_timestamp_seconds",
         "When the next backup begins; absent while the schedule is suspended.";
+    backup_interval: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_interval_seconds",
+        "The longest time between two of the schedule's next moments: how old its newest backup may become.";
     backup_failures: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_failures",
         "Backups that have failed since the last complete one.";
     backup_missed: Family<ScheduleLabels, Counter> = Family::default(), "pgreeve_backup_missed",
@@ -183,6 +197,10 @@ metrics! {
         "How long the newest complete backup took, with what it waited for.";
     backup_suspended: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_suspended",
         "1 if the schedule is suspended, else 0.";
+    restore_workloads_down: Family<RestoreLabels, Gauge> = Family::default(), "pgreeve_restore_workloads_down",
+        "Workloads that the restore keeps at nothing.";
+    restore_fenced: Family<RestoreLabels, Gauge> = Family::default(), "pgreeve_restore_fenced",
+        "1 while the restore keeps its database closed to change names, else 0.";
     leader: Gauge = Gauge::default(), "pgreeve_leader",
         "1 if this operator is the one that works, else 0.";
 }
@@ -228,6 +246,7 @@ impl Metrics {
         self.ready.clear();
         self.database_up.clear();
         self.forget_all_backups();
+        self.forget_all_restores();
     }
 
     /// Sets an object's readiness; its series under a former reason goes.

@@ -16,9 +16,9 @@ use crate::cluster::objects;
 use crate::job::backup::catalog;
 use crate::metrics::{BackupSeries, ScheduleLabels};
 use crate::plan::action::Blocked;
-use crate::plan::backup::check;
 use crate::plan::backup::round::{self, Deed, Round, Seen, Whose};
 use crate::plan::backup::tidings::{Tidings, report};
+use crate::plan::backup::{check, slots};
 use crate::plan::status::State;
 use crate::stores;
 
@@ -264,6 +264,7 @@ impl Schedules {
                 last_verified: status.last_verified.as_ref().map(|fact| second(&fact.completed_at.0)),
                 last_restored: status.last_restored.as_ref().map(|fact| second(&fact.completed_at.0)),
                 next_run: status.next_run.as_ref().map(|at| second(&at.0)),
+                interval: slots::interval(&schedule.spec, self.now()).map(|interval| interval.as_secs()),
                 failures: status.failures.into(),
                 missed: status.missed,
                 complete: status.backups.complete.into(),

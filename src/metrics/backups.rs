@@ -16,6 +16,8 @@ pub struct BackupSeries {
     pub last_restored: Option<i64>,
     /// When the next one begins.
     pub next_run: Option<i64>,
+    /// The longest time between two of them, in seconds.
+    pub interval: Option<i64>,
     /// Failed ones since the last complete one.
     pub failures: i64,
     /// Missed ones since the schedule was made.
@@ -39,6 +41,7 @@ impl Metrics {
             series.last_verified,
             series.last_restored,
             series.next_run,
+            series.interval,
             Some(series.failures),
             Some(series.complete),
             series.bytes,
@@ -78,12 +81,13 @@ impl Metrics {
     }
 
     /// In the order of [`Metrics::set_backups`].
-    fn of_schedules(&self) -> [&Family<ScheduleLabels, Gauge>; 9] {
+    fn of_schedules(&self) -> [&Family<ScheduleLabels, Gauge>; 10] {
         [
             &self.backup_last_success,
             &self.backup_last_verified,
             &self.backup_last_restored,
             &self.backup_next_run,
+            &self.backup_interval,
             &self.backup_failures,
             &self.backups,
             &self.backup_bytes,

@@ -17,7 +17,9 @@ use super::kind::{Kind, Report};
 use crate::api::restore::{RestoreStatus, Step};
 use crate::api::{Reason, Restore};
 use crate::cluster::jobs::Owner;
+use crate::metrics::RestoreLabels;
 use crate::plan::action::{Action, Blocked, ObjectId};
+use crate::plan::restore::DOWN;
 use crate::plan::restore::check::check;
 use crate::plan::restore::report::{Said, report};
 use crate::postgres::Session;
@@ -99,6 +101,17 @@ impl Restores {
         (status, outcome)
     }
 
+    fn measure(&self, object: &Restore, status: &RestoreStatus) {
+        let labels = RestoreLabels {
+            namespace: object.namespace().unwrap_or_default(),
+            database: object.spec.database_ref.name.clone(),
+            restore: object.name_any(),
+        };
+        let down = status.workloads.iter().filter(|workload| workload.state.as_deref() == Some(DOWN)).count();
+        let is_fenced = matches!(status.step, Step::Fencing | Step::Swapping | Step::Unfencing);
+        self.context.metrics.set_restore(&labels, down, is_fenced);
+    }
+
     fn reported(
         &self,
         status: RestoreStatus,
@@ -143,6 +156,7 @@ impl Kind for Restores {
         // Of a pass whose status could not be written.
         drop(self.held().remove(&owner.uid));
         let (status, outcome) = self.work(object, &owner).await;
+        self.measure(object, &status);
         let (report, then) = self.reported(status, generation, requested, outcome);
         if then == Then::Again {
             self.context.nudges.now(Self::NAME, &namespace, &name);
@@ -167,6 +181,7 @@ impl Kind for Restores {
     }
 
     fn forget(&self, namespace: &str, name: &str) {
+        self.context.metrics.forget_restore(namespace, name);
         let object = ObjectId { kind: Self::NAME.into(), namespace: namespace.to_owned(), name: name.to_owned() };
         self.context.jobs.forgive(&object);
     }

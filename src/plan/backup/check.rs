@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::slots::distances;
 use crate::api::backup::{Assertion, BackupSettings, Content, What};
 use crate::api::backup_schedule::{BackupScheduleSpec, RestoreTest};
 use crate::api::job::Scratch;
@@ -16,9 +17,6 @@ use crate::plan::wrong::{self, Wrong, counted, fixed};
 
 /// Less than this no operator is punctual enough to begin a backup in.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(60);
-
-/// Moments of a schedule whose distances are compared with its jitter.
-const COMPARED: usize = 8;
 
 /// What is wrong with a Backup.
 pub fn check_backup(spec: &BackupSpec) -> Vec<Wrong> {
@@ -54,8 +52,7 @@ fn deadline(span: Span) -> Option<Wrong> {
 /// A backup that may begin after the next one's time has no time of its own.
 fn jitter(span: Span, schedule: &Schedule, now: Timestamp) -> Option<Wrong> {
     let Ok(jitter) = span.to_std() else { return fixed("jitter", span) };
-    let moments: Vec<Timestamp> = std::iter::successors(schedule.next(now), |at| schedule.next(*at)).take(COMPARED).collect();
-    let distances = moments.iter().zip(moments.iter().skip(1)).map(|(one, other)| one.duration_until(*other).unsigned_abs());
+    let distances = distances(schedule, now).map(jiff::SignedDuration::unsigned_abs);
     let shortest = distances.min().filter(|shortest| *shortest <= jitter)?;
     let message = format!("\"{span}\" reaches to the schedule's next moment, which may be {} s later", shortest.as_secs());
     Some(Wrong::new("jitter", message, "write a shorter one"))

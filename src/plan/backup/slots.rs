@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
+use crate::api::BackupScheduleSpec;
 use crate::plan::schedule::Schedule;
 
 /// What a schedule asks for now.
@@ -71,6 +72,26 @@ pub fn offset(namespace: &str, name: &str, jitter: Duration) -> Duration {
     let millis = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX);
     // Whole seconds, so that what is shown is what happens.
     Duration::from_secs(if millis == 0 { 0 } else { number % (millis / 1000 + 1) })
+}
+
+/// Moments whose distances are compared at most: one of every quarter of an hour has its nights among them.
+const COMPARED: usize = 200;
+
+/// How far ahead they are looked for: the whole of a weekend and of the week after it.
+const AHEAD: SignedDuration = SignedDuration::from_hours(11 * 24);
+
+/// The longest time between two of the schedule's next moments; `None` where it cannot be read or comes once.
+pub fn interval(spec: &BackupScheduleSpec, now: Timestamp) -> Option<SignedDuration> {
+    let schedule = Schedule::parse(&spec.schedule, &spec.time_zone).ok()?;
+    distances(&schedule, now).max()
+}
+
+/// The times between the schedule's next moments.
+pub fn distances(schedule: &Schedule, now: Timestamp) -> impl Iterator<Item = SignedDuration> {
+    let moments = std::iter::successors(schedule.next(now), |at| schedule.next(*at)).take(COMPARED).enumerate();
+    let near = moments.take_while(|(number, at)| *number < 3 || at.duration_since(now) <= AHEAD);
+    let moments: Vec<Timestamp> = near.map(|(_, at)| at).collect();
+    std::iter::zip(moments.clone(), moments.into_iter().skip(1)).map(|(one, next)| next.duration_since(one))
 }
 
 /// The name of the Backup that answers a moment: the same whoever makes it, and as often as it is made.
@@ -162,5 +183,19 @@ mod tests {
     #[test]
     fn a_slot_always_has_the_same_name() {
         assert_eq!(name("nightly", at("2026-11-21T02:00:00Z")), "nightly-20261121-0200");
+    }
+
+    #[test]
+    fn the_interval_is_the_longest_time_between_two_moments() {
+        let interval = |cron: &str| {
+            let spec = serde_json::json!({"databaseRef": {"name": "a"}, "schedule": cron, "backup": {"destination": {}}});
+            super::interval(&serde_json::from_value(spec).unwrap(), at("2026-11-21T02:00:00Z"))
+                .map(|interval| interval.as_hours())
+        };
+        assert_eq!(interval("0 2 * * *"), Some(24));
+        assert_eq!(interval("0 2 * * 1-5"), Some(72), "over the weekend");
+        assert_eq!(interval("*/15 9-17 * * *"), Some(15), "over night");
+        assert_eq!(interval("0 2 1 * *"), Some(31 * 24));
+        assert_eq!(interval("never"), None);
     }
 }
