@@ -119,3 +119,36 @@ async fn a_selector_is_read_as_the_api_server_reads_it() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
+
+#[tokio::test]
+async fn what_a_backup_and_a_restore_are_cannot_be_changed_afterwards() {
+    let client = apiserver().admin().await;
+    let namespace = apiserver().namespace(&client).await;
+    let changes = [
+        ("backups", r#"{"spec":{"verify":"Restore"}}"#, Some("cannot become another one")),
+        ("backups", r#"{"spec":{"assertions":[{"name":"a","sql":"select 1","equals":1}]}}"#, Some("cannot become another one")),
+        ("backups", r#"{"spec":{"hold":true,"deletionPolicy":"Delete"}}"#, None),
+        ("backupschedules", r#"{"spec":{"databaseRef":{"name":"another"}}}"#, Some("databaseRef cannot be changed")),
+        ("backupschedules", r#"{"spec":{"schedule":"0 4 * * *","suspend":true}}"#, None),
+        ("restores", r#"{"spec":{"source":{"backupRef":{"name":"another"}}}}"#, Some("create another Restore")),
+        ("restores", r#"{"spec":{"confirm":"chat","keepPrevious":"2 days"}}"#, None),
+    ];
+    for base in bases() {
+        let kind = base["kind"].as_str().unwrap().to_lowercase();
+        if changes.iter().any(|(plural, ..)| plural.trim_end_matches('s') == kind) {
+            let path = format!("/apis/pgreeve.dev/v1alpha1/namespaces/{namespace}/{kind}s");
+            let request = http::Request::post(path).header("Content-Type", "application/json");
+            client.request::<Value>(request.body(serde_json::to_vec(&base).unwrap()).unwrap()).await.unwrap();
+        }
+    }
+    for (plural, patch, refused) in changes {
+        let path = format!("/apis/pgreeve.dev/v1alpha1/namespaces/{namespace}/{plural}/bad");
+        let request = http::Request::patch(path).header("Content-Type", "application/merge-patch+json");
+        let answer = client.request::<Value>(request.body(patch.as_bytes().to_vec()).unwrap()).await;
+        match (refused, answer) {
+            (None, Ok(_)) => {}
+            (Some(says), Err(kube::Error::Api(status))) if status.message.contains(says) => {}
+            (_, answer) => panic!("{plural} {patch}: {answer:?}"),
+        }
+    }
+}
