@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Span;
-use super::backup::{Assertion, Tables, Verification};
+use super::backup::{Assertion, Encryption, Tables, Verification};
 use super::destination::Destination;
 use super::job::{JobSettings, Scratch};
 use super::policy::{DatabaseRef, PlanStatus};
@@ -269,6 +269,9 @@ pub struct RestoreStatus {
     /// The replaced database, as long as it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_database: Option<String>,
+    /// What strategy Replace proved of the backup before it dropped the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Verification>,
     /// URL of the backup that strategy Replace made of the database before it dropped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety_backup: Option<String>,
@@ -296,7 +299,7 @@ pub struct RestoreStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
-    /// For how long the database accepted no connection, in milliseconds.
+    /// For how long the database accepted no connection while the names changed, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced_millis: Option<i64>,
     /// The last value of the annotation `pgreeve.dev/requestedAt` that a pass has answered.
@@ -317,8 +320,13 @@ pub struct Chosen {
     /// The Secret with the age identity that decrypts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_secret_ref: Option<SecretRef>,
+    /// How it is encrypted, where that is known: a safety backup is encrypted alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// SHA-256 of the manifest.
     pub manifest: String,
+    /// Major version of the server that it came from.
+    pub major: i32,
     /// The server's system identifier, where the role may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_identifier: Option<String>,
@@ -365,9 +373,9 @@ pub enum Step {
     Preflight,
     /// The plan waits for spec.confirm.
     AwaitingConfirmation,
-    /// A Job restores the backup beside the database, or in its place.
+    /// A Job restores the backup beside the database, or in its place, and compares it with its manifest.
     Restoring,
-    /// A Job compares the restored database with the manifest.
+    /// A Job proves the backup before strategy Replace touches anything.
     Verifying,
     /// Workloads go to nothing.
     Quiescing,

@@ -112,7 +112,12 @@ impl Jobs {
 
     /// Has a task done by a Job, or says how far it is.
     pub async fn run(&self, owner: &Owner, database: &str, action: &Action) -> Progress {
-        let state = self.ensure(owner, database, action).await;
+        self.run_in(owner, database, None, action).await
+    }
+
+    /// The same, connecting to another database of the same server.
+    pub async fn run_in(&self, owner: &Owner, database: &str, other: Option<&str>, action: &Action) -> Progress {
+        let state = self.ensure(owner, database, other, action).await;
         match &state {
             Ok(State::Running { started, .. }) => lock(&self.expecting).insert(id(owner), *started),
             _ => lock(&self.expecting).remove(&id(owner)),
@@ -213,8 +218,8 @@ impl Jobs {
         lock(&self.known).get(&owner.uid).cloned().unwrap_or_default()
     }
 
-    async fn ensure(&self, owner: &Owner, database: &str, action: &Action) -> Result<State, Blocked> {
-        let job = self.job(owner, database, action).await?;
+    async fn ensure(&self, owner: &Owner, database: &str, other: Option<&str>, action: &Action) -> Result<State, Blocked> {
+        let job = self.job(owner, database, other, action).await?;
         // Before it is made: whoever is to remove it need not wait for the watch.
         self.learn(&owner.uid, job.name_any());
         let desk = self.desk(&owner.namespace, &manifest::label_value(database));
@@ -231,7 +236,7 @@ impl Jobs {
     }
 
     /// The Job of a task, by the database as it is declared now.
-    async fn job(&self, owner: &Owner, database: &str, action: &Action) -> Result<Job, Blocked> {
+    async fn job(&self, owner: &Owner, database: &str, other: Option<&str>, action: &Action) -> Result<Job, Blocked> {
         let image = self.options.image.as_ref().ok_or_else(|| {
             let message = "no Job can be made: the operator does not know its own image; set PGREEVE_IMAGE (the chart does)";
             Blocked::new(Reason::JobFailed, message)
@@ -250,6 +255,9 @@ impl Jobs {
             limits: spec.limits,
             action: action.clone(),
         };
+        if let Some(other) = other {
+            task.connection.database = Some(other.to_owned());
+        }
         if let Some(admin) = spec.admin_secret_ref.as_ref().filter(|_| task.wants_admin()) {
             task.connection = target::admin_connection(&self.client, &task.connection, &owner.namespace, database, admin).await?;
         }

@@ -161,12 +161,34 @@ async fn end_sessions(session: &Session, oid: u32) -> Result<Vec<String>, Fault>
 /// How the names change: all in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swap {
-    /// What gives the name away, what it is called then, and the comment that it gets.
+    /// What gives the name away, what it is called then, and the comment that it gets. Where nothing takes the name it is open under the other
+    /// one, for those who know it.
     pub leaves: Option<(Database, String, String)>,
-    /// What takes the name, and the comment that it gets.
-    pub comes: (Database, Option<String>),
+    /// What takes the name, and the comment that it gets. It is open then.
+    pub comes: Option<(Database, Option<String>)>,
     /// The name.
     pub name: String,
+}
+
+impl Swap {
+    fn statements(&self) -> String {
+        let mut statements = vec!["BEGIN".to_owned()];
+        if let Some((leaves, to, witness)) = &self.leaves {
+            statements.push(sql::rename(&leaves.name, to));
+            statements.push(sql::comment(to, Some(witness)));
+            if self.comes.is_none() {
+                statements.push(sql::allow_connections(to, true));
+            }
+        }
+        if let Some((comes, comment)) = &self.comes {
+            statements.push(sql::rename(&comes.name, &self.name));
+            statements.push(sql::comment(&self.name, comment.as_deref()));
+            if !comes.is_open {
+                statements.push(sql::allow_connections(&self.name, true));
+            }
+        }
+        statements.join("; ")
+    }
 }
 
 /// Closes what gives the name away, ends its sessions, and gives the name to the other, which is open then. Answers for how long nobody could
@@ -180,19 +202,10 @@ pub async fn swap(session: &Session, swap: &Swap) -> Result<Duration, Fault> {
         run(session, &sql::allow_connections(&leaves.name, false)).await?;
         empty(session, leaves).await?;
     }
-    let (comes, comment) = &swap.comes;
-    empty(session, comes).await?;
-    let mut statements = vec!["BEGIN".to_owned()];
-    if let Some((leaves, to, witness)) = &swap.leaves {
-        statements.push(sql::rename(&leaves.name, to));
-        statements.push(sql::comment(to, Some(witness)));
+    if let Some((comes, _)) = &swap.comes {
+        empty(session, comes).await?;
     }
-    statements.push(sql::rename(&comes.name, &swap.name));
-    statements.push(sql::comment(&swap.name, comment.as_deref()));
-    if !comes.is_open {
-        statements.push(sql::allow_connections(&swap.name, true));
-    }
-    let renamed = in_transaction(session, &statements.join("; "), swap).await;
+    let renamed = in_transaction(session, swap).await;
     if renamed.is_err() && !session.is_closed() {
         run(session, "ROLLBACK").await?;
     }
@@ -200,12 +213,12 @@ pub async fn swap(session: &Session, swap: &Swap) -> Result<Duration, Fault> {
 }
 
 /// Commits only where the names went to the databases that were meant: what the statements name are names.
-async fn in_transaction(session: &Session, statements: &str, swap: &Swap) -> Result<(), Fault> {
-    run(session, statements).await?;
+async fn in_transaction(session: &Session, swap: &Swap) -> Result<(), Fault> {
+    run(session, &swap.statements()).await?;
     let query = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
     let oid =
         async |name: &String| Ok::<Option<u32>, Fault>(session.client().query_opt(query, &[name]).await?.map(|row| row.get(0)));
-    let came = oid(&swap.name).await? == Some(swap.comes.0.oid);
+    let came = oid(&swap.name).await? == swap.comes.as_ref().map(|(comes, _)| comes.oid);
     let left = match &swap.leaves {
         Some((leaves, to, _)) => oid(to).await? == Some(leaves.oid),
         None => true,

@@ -5,5 +5,9 @@
 mod support;
 
 mod command_line;
+mod crashes;
+#[path = "../faults/operator.rs"]
+#[allow(dead_code, reason = "scenarios without Jobs play at another moment")]
+mod operator;
 mod swap;
 mod world;

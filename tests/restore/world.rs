@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
 use pgreeve::api::BackupSettings;
-use pgreeve::cluster::jobs::Image;
-use pgreeve::controller::jobs::Options;
-use pgreeve::controller::{self, Config};
+use pgreeve::clock::Clock;
 use pgreeve::job::Access;
 use pgreeve::job::backup::{self, BackedUp, Workshop};
 use pgreeve::plan::backup::DumpDatabase;
@@ -20,14 +21,16 @@ use pgreeve::postgres::execute::Budget;
 use pgreeve::storage::Credentials;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_postgres::Client as Postgres;
-use tokio_util::sync::CancellationToken;
 
+use crate::operator::Operator;
 use crate::support::apiserver::apiserver;
 use crate::support::eventually;
+use crate::support::kubefault::KubeFaults;
 use crate::support::kubelet::Kubelet;
-use crate::support::postgres::{Database, Roles};
+use crate::support::pgproxy::PgProxy;
+use crate::support::postgres::{Database, Roles, connect};
 
 /// How long a test waits for a state.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,8 +54,12 @@ pub struct World {
     pub roles: Roles,
     pub volume: TempDir,
     pub kubelet: Kubelet,
+    /// Between the operator and PostgreSQL.
+    pub proxy: PgProxy,
+    /// Between the operator and Kubernetes.
+    pub faults: KubeFaults,
     node: JoinSet<()>,
-    operator: Option<(CancellationToken, JoinHandle<()>)>,
+    operator: Option<Operator>,
 }
 
 impl World {
@@ -71,7 +78,9 @@ impl World {
         database.superuser().await.batch_execute(&sql).await.unwrap();
         let client = apiserver().admin().await;
         let namespace = apiserver().namespace(&client).await;
-        let kubelet = Kubelet::of(&client, &namespace);
+        let server = database.server();
+        let kubelet = Kubelet::of(&client, &namespace).reaching(server.socket.display().to_string(), server.port);
+        let proxy = PgProxy::start(server.socket_file()).await;
         let world = Self {
             client,
             namespace,
@@ -79,6 +88,8 @@ impl World {
             roles,
             volume: tempfile::tempdir().unwrap(),
             kubelet,
+            proxy,
+            faults: KubeFaults::default(),
             node: JoinSet::new(),
             operator: None,
         };
@@ -88,9 +99,8 @@ impl World {
 
     /// The Secret and the PostgresDatabase `db`.
     async fn connection(&self) {
-        let server = self.database.server();
         let secret = json!({"metadata": {"name": "db"}, "stringData": {
-            "host": server.socket, "port": server.port.to_string(), "dbname": self.database.name,
+            "host": "127.0.0.1", "port": self.proxy.port.to_string(), "dbname": self.database.name,
             "username": self.roles.operator, "password": Database::password(&self.roles.operator)}});
         let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
@@ -115,6 +125,7 @@ impl World {
         let task = DumpDatabase {
             backup: "nightly".into(),
             schedule: None,
+            exists: false,
             directory: "shop/nightly-1".into(),
             major: i32::try_from(MAJOR).unwrap(),
             settings,
@@ -163,29 +174,22 @@ impl World {
     }
 
     /// Starts an operator that works in this namespace, quickly.
-    pub fn start(&mut self) {
-        let image = Image { name: "registry.example/pgreeve:1".into(), ..Image::default() };
-        let config = Config {
-            namespaces: vec![self.namespace.clone()],
-            resync: Duration::from_secs(5),
-            backoff_min: Duration::from_millis(50),
-            backoff_max: Duration::from_millis(500),
-            jobs: Options { image: Some(image), look: Duration::from_secs(1), ..Options::default() },
-            ..Config::default()
-        };
-        let (stop, client) = (CancellationToken::new(), self.client.clone());
-        let stopped = stop.clone();
-        let task = tokio::spawn(async move {
-            controller::run(client, config, async move { stopped.cancelled().await }).await.unwrap();
-        });
-        self.operator = Some((stop, task));
+    pub async fn start(&mut self) {
+        let config = apiserver().admin_config().await;
+        self.operator = Some(Operator::start(&self.namespace, &config, &self.faults, Clock::system()));
+    }
+
+    /// Ends the operator as SIGKILL would.
+    pub fn kill(&mut self) {
+        if let Some(operator) = self.operator.take() {
+            operator.kill();
+        }
     }
 
     /// Stops the operator and waits until it has.
     pub async fn stop(&mut self) {
-        if let Some((stop, task)) = self.operator.take() {
-            stop.cancel();
-            task.await.unwrap();
+        if let Some(operator) = self.operator.take() {
+            operator.stop().await;
         }
     }
 
@@ -221,12 +225,55 @@ impl World {
         self.superuser(database).await.query_one(query, &[]).await.unwrap().get(0)
     }
 
+    /// The same, where the database can be connected to.
+    pub async fn try_one(&self, database: &str, query: &str) -> Option<i64> {
+        let client = connect(self.database.server().url("postgres", database)).await.ok()?;
+        client.query_one(query, &[]).await.ok().map(|row| row.get(0))
+    }
+
+    /// What was sent to PostgreSQL and written to Kubernetes, for a person who reads a failure.
+    pub fn log(&self) -> String {
+        let sql =
+            self.proxy.effects().into_iter().map(|effect| format!("  sql {} {:?}: {}", effect.number, effect.fault, effect.sql));
+        let writes = self.faults.writes().into_iter();
+        let writes =
+            writes.map(|write| format!("  write {} {:?}: {} {:.200}", write.number, write.fault, write.what, write.body));
+        sql.chain(writes).collect::<Vec<_>>().join("\n")
+    }
+
     /// The databases whose names begin as ours does, with their comments and whether they accept connections.
     pub async fn databases(&self) -> Vec<(String, Option<String>, bool)> {
         let query = "select datname::text, shobj_description(oid, 'pg_database'), datallowconn from pg_database
             where datname = $1 or starts_with(datname, $1 || '__') order by 1";
         let found = self.superuser("postgres").await.query(query, &[&self.database.name]).await.unwrap();
         found.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    }
+
+    /// A Deployment of three and a CronJob, in this namespace.
+    pub async fn workloads(&self) {
+        let pod = json!({"metadata": {"labels": {"app": "shop"}}, "spec": {"restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}]}});
+        let deployment = json!({"metadata": {"name": "api"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "shop"}}, "template": pod}});
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        deployments.create(&PostParams::default(), &serde_json::from_value(deployment).unwrap()).await.unwrap();
+        let mut job = json!({"template": pod});
+        job["template"]["spec"]["restartPolicy"] = json!("Never");
+        let cron = json!({"metadata": {"name": "report"}, "spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": job}}});
+        let crons: Api<CronJob> = Api::namespaced(self.client.clone(), &self.namespace);
+        crons.create(&PostParams::default(), &serde_json::from_value(cron).unwrap()).await.unwrap();
+    }
+
+    /// What [`World::workloads`] are like now: replicas, whether suspended, and what of a restore is left on them.
+    pub async fn workloads_now(&self) -> Value {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let crons: Api<CronJob> = Api::namespaced(self.client.clone(), &self.namespace);
+        let (api, report) = (deployments.get("api").await.unwrap(), crons.get("report").await.unwrap());
+        let traces = |meta: &ObjectMeta| {
+            let names = meta.annotations.iter().chain(meta.labels.iter()).flatten().map(|(name, _)| name.clone());
+            names.filter(|name| name.starts_with("pgreeve.dev/")).collect::<Vec<_>>()
+        };
+        let left = [traces(&api.metadata), traces(&report.metadata)].concat();
+        json!({"replicas": api.spec.replicas, "suspended": report.spec.suspend,
+            "traces": left})
     }
 
     /// Waits until no Job is left.
@@ -243,10 +290,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Some((stop, task)) = self.operator.take() {
-            stop.cancel();
-            task.abort();
-        }
+        self.kill();
         let (name, server) = (self.database.name.clone(), self.database.server());
         let drop_all = async move {
             let client = server.superuser("postgres").await;

@@ -23,6 +23,8 @@ pub struct Kubelet {
     secrets: Api<Secret>,
     /// When Jobs end, as their conditions say.
     ended: Option<Timestamp>,
+    /// Where containers reach their server, whatever its Secret says.
+    server: Option<(String, u16)>,
 }
 
 impl Kubelet {
@@ -33,7 +35,13 @@ impl Kubelet {
             pods: Api::namespaced(client.clone(), namespace),
             secrets: Api::namespaced(client.clone(), namespace),
             ended: Some("2026-11-21T09:00:00Z".parse().unwrap()),
+            server: None,
         }
+    }
+
+    /// The same, but containers reach their server here, past the proxy that their Secret names.
+    pub fn reaching(self, host: String, port: u16) -> Self {
+        Self { server: Some((host, port)), ..self }
     }
 
     /// The same, but Jobs end at this moment: one that failed long ago is tried again at once.
@@ -190,7 +198,13 @@ impl Kubelet {
             let Some(secret) = self.secrets.get_opt(&source.name).await.unwrap() else { continue };
             let data = secret.data.unwrap_or_default();
             for item in source.items.iter().flatten() {
-                if let Some(value) = data.get(&item.key) {
+                let other = self.server.as_ref().and_then(|(host, port)| match item.key.as_str() {
+                    "host" => Some(host.clone()),
+                    "port" => Some(port.to_string()),
+                    _ => None,
+                });
+                let other = other.map(|text| k8s_openapi::ByteString(text.into_bytes()));
+                if let Some(value) = data.get(&item.key).map(|value| other.as_ref().unwrap_or(value)) {
                     let path = root.join(&item.path);
                     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                     std::fs::write(path, &value.0).unwrap();

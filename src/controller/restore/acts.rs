@@ -1,25 +1,24 @@
 //! How is each thing done that a pass of a Restore may do? One function for each; what it changes in the status is the record of it.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::jobs::Progress;
+use super::super::Context;
 use super::turn::Turn;
 
-use super::{Outcome, Then, source};
+use super::{Outcome, Then};
 use crate::api::Reason;
-use crate::api::backup::{Verification, VerifyLevel};
-use crate::api::restore::{Chosen, RestoreSpec, RestoreStatus, Step, Strategy};
+use crate::api::restore::{RestoreSpec, RestoreStatus, Step, Strategy};
+use crate::cluster::jobs::Owner;
 use crate::cluster::workloads::{self, Lowered};
-use crate::job::Report as JobReport;
-use crate::job::backup::inspect::Inspected;
 use crate::pass;
-use crate::plan::action::{Action, Blocked};
-use crate::plan::backup::{InspectBackup, RestoreDump, Stored};
-use crate::plan::restore::names::{self, Proof, Role, Witness};
+use crate::plan::action::Blocked;
+use crate::plan::restore::names::{self, Role, Witness};
 use crate::plan::restore::report::Said;
 use crate::plan::restore::sight::Database;
-use crate::plan::restore::{self, Act, preflight};
+use crate::plan::restore::{self, Act};
 use crate::postgres::Fault;
 use crate::postgres::databases::{self, Swap};
 use crate::sql::restore as sql;
@@ -43,7 +42,19 @@ pub(super) fn settled(spec: &RestoreSpec, status: &RestoreStatus) -> Said {
 impl Turn<'_> {
     /// Decides, and does it.
     pub async fn act(&mut self) -> Result<Outcome, Blocked> {
-        match restore::next(&self.facts()) {
+        self.carry_out(restore::next(&self.facts())).await
+    }
+
+    /// Puts back what a Restore that somebody has deleted had touched. `None` when nothing is left to do.
+    pub async fn let_go(&mut self) -> Result<Option<Outcome>, Blocked> {
+        match restore::letting_go(&self.facts()) {
+            Act::Rest => Ok(None),
+            act => self.carry_out(act).await.map(Some),
+        }
+    }
+
+    async fn carry_out(&mut self, act: Act) -> Result<Outcome, Blocked> {
+        match act {
             Act::Inspect => self.inspect().await,
             Act::Refuse(blocked) => Err(blocked),
             Act::Await(message) => {
@@ -55,6 +66,8 @@ impl Turn<'_> {
             Act::Witness(database) => self.witness(&database).await,
             Act::Fill(database) => self.fill(&database).await,
             Act::Drop(database) => self.remove(&database).await,
+            Act::Prove => self.prove().await,
+            Act::Safeguard(database) => self.safeguard(&database).await,
             Act::Record => self.record().await,
             Act::Lower => self.lower().await,
             Act::Swap(leaves, comes) => self.swap(leaves, comes).await,
@@ -89,7 +102,7 @@ impl Turn<'_> {
 
     fn begin_step(&mut self, step: Step) -> Outcome {
         self.enter(step);
-        if step == Step::Restoring {
+        if matches!(step, Step::Restoring | Step::Verifying) {
             self.status.started_at.get_or_insert(Time(self.context.config.clock.now()));
             self.status.restored_database = Some(names::beside(&self.target, &self.owner.uid));
         }
@@ -99,69 +112,6 @@ impl Turn<'_> {
             self.status.rollback_until = None;
         }
         Outcome { then: Then::Again, ..Outcome::new(Said::new(Reason::Restoring, format!("goes on to {step:?}")), Then::Again) }
-    }
-
-    /// What has a Job's work done, or how far it is.
-    async fn job(&self, action: &Action) -> Result<Result<JobReport, Outcome>, Blocked> {
-        match self.context.jobs.run(self.owner, &self.object.spec.database_ref.name, action).await {
-            Progress::Running { message, .. } => {
-                let outcome = Outcome::new(Said::new(Reason::JobRunning, message), Then::Wait);
-                Ok(Err(Outcome { task: Some(action.clone()), ..outcome }))
-            }
-            Progress::Done(report) => {
-                let unreadable = |error| Blocked::new(Reason::JobFailed, format!("the report of a Job cannot be read: {error}"));
-                serde_json::from_value(report).map(Ok).map_err(unreadable)
-            }
-            Progress::Refused(blocked) => Err(blocked),
-        }
-    }
-
-    async fn inspect(&mut self) -> Result<Outcome, Blocked> {
-        let source = &self.object.spec.source;
-        let (backup, stored) = source::find_source(&self.context.client, &self.owner.namespace, source).await?;
-        let inspect = InspectBackup {
-            backup: backup.clone(),
-            stored: stored.clone(),
-            database: self.target.clone(),
-            job: self.object.spec.job.clone(),
-        };
-        let report = match self.job(&Action::InspectBackup(Box::new(inspect))).await? {
-            Ok(JobReport::Inspected(inspected)) => *inspected,
-            Ok(other) => return Err(unexpected(&other)),
-            Err(running) => return Ok(running),
-        };
-        let workloads = workloads::find(&self.context.client, &self.owner.namespace, &self.object.spec.workloads).await?;
-        let chosen = self.choose(report, stored);
-        self.status.plan = Some(preflight::plan(&self.facts(), &chosen, &workloads));
-        self.status.backup = Some(backup);
-        self.status.chosen = Some(chosen);
-        Ok(Outcome {
-            then: Then::Again,
-            ..Outcome::new(Said::new(Reason::Restoring, "the backup and the server fit"), Then::Again)
-        })
-    }
-
-    fn choose(&self, found: Inspected, stored: Stored) -> Chosen {
-        let live = self.sight.databases.iter().find(|database| database.name == self.target);
-        Chosen {
-            url: found.url,
-            destination: stored.destination,
-            directory: stored.directory,
-            identity_secret_ref: stored.identity,
-            manifest: found.manifest,
-            system_identifier: self.sight.system_identifier.clone(),
-            replaces: live.map(|live| live.oid.into()),
-            snapshot_at: Time(found.snapshot_at),
-            bytes: found.bytes,
-            tables: found.tables,
-            like: found.like,
-        }
-    }
-
-    fn chosen(&self) -> Result<&Chosen, Blocked> {
-        let none =
-            || Blocked::new(Reason::Stale, "status.chosen is gone: somebody has removed it, and nothing can be done without it");
-        self.status.chosen.as_ref().ok_or_else(none)
     }
 
     async fn create(&mut self) -> Result<Outcome, Blocked> {
@@ -185,57 +135,7 @@ impl Turn<'_> {
         Ok(Outcome::done(format!("database {} belongs to this restore", database.name)))
     }
 
-    async fn fill(&mut self, database: &Database) -> Result<Outcome, Blocked> {
-        self.status.restored_oid = Some(database.oid.into());
-        let chosen = self.chosen()?;
-        let spec = &self.object.spec;
-        let fill = RestoreDump {
-            stored: Stored {
-                destination: chosen.destination.clone(),
-                directory: chosen.directory.clone(),
-                identity: chosen.identity_secret_ref.clone(),
-            },
-            manifest: chosen.manifest.clone(),
-            database: database.name.clone(),
-            oid: database.oid,
-            witness: Witness::new(&self.owner.uid, Role::Restored, None).text(),
-            row_counts: spec.verify.row_counts,
-            assertions: spec.verify.assertions.clone(),
-            major: self.sight.version_num / 10_000,
-            scratch: spec.scratch.clone(),
-            job: spec.job.clone(),
-        };
-        match self.job(&Action::RestoreDump(Box::new(fill))).await {
-            Ok(Ok(JobReport::Restored(proof))) => Ok(self.filled(&proof)),
-            Ok(Ok(other)) => Err(unexpected(&other)),
-            Ok(Err(running)) => Ok(running),
-            // The next one is made anew.
-            Err(blocked) if blocked.reason == Reason::NotEmpty => self.remove(database).await,
-            Err(blocked) if matches!(blocked.reason, Reason::VerificationFailed | Reason::BackupDamaged) => {
-                self.status.failure = Some(blocked.message);
-                Ok(Outcome::done("gives up"))
-            }
-            Err(blocked) => Err(blocked),
-        }
-    }
-
-    fn filled(&mut self, proof: &Proof) -> Outcome {
-        self.status.verification = Some(Verification {
-            level: VerifyLevel::Restore,
-            at: Time(proof.at),
-            rows_matched: proof.rows,
-            assertions: proof.assertions,
-            restore_seconds: Some(proof.seconds),
-        });
-        self.status.omitted = proof.omitted.clone();
-        let rows = proof.rows.map(|rows| format!("{rows} rows are")).unwrap_or_else(|| "its rows were not counted".into());
-        Outcome::done(format!(
-            "restored the backup beside the database and compared it: {rows} as dumped, {} assertions hold",
-            proof.assertions
-        ))
-    }
-
-    async fn remove(&mut self, database: &Database) -> Result<Outcome, Blocked> {
+    pub(super) async fn remove(&mut self, database: &Database) -> Result<Outcome, Blocked> {
         let removed = databases::remove(&self.session, database).await;
         removed.map_err(|fault| self.fault(&format!("dropping database {}", database.name), &fault))?;
         if self.status.restored_oid == Some(database.oid.into()) && self.status.step < Step::Quiescing {
@@ -267,21 +167,24 @@ impl Turn<'_> {
         Ok(Outcome::new(said, Then::At(self.now() + SOON)))
     }
 
-    async fn swap(&mut self, leaves: Option<Database>, comes: Database) -> Result<Outcome, Blocked> {
+    async fn swap(&mut self, leaves: Option<Database>, comes: Option<Database>) -> Result<Outcome, Blocked> {
         let uid = &self.owner.uid;
+        let is_restored = |database: &Database| self.status.restored_oid == Some(database.oid.into());
+        let completes = comes.as_ref().is_some_and(is_restored);
         let leaves = leaves.map(|leaves| {
-            let is_restored = self.status.restored_oid == Some(leaves.oid.into());
-            let (role, name) = match is_restored {
+            let (role, name) = match is_restored(&leaves) {
                 true => (Role::Restored, names::beside(&self.target, uid)),
                 false => (Role::Previous, names::previous(&self.target, uid)),
             };
             let witness = Witness::new(uid, role, leaves.comment.clone()).text();
             (leaves, name, witness)
         });
-        let comment = comes.witness(uid).and_then(|witness| witness.comment);
-        let swap = Swap { comes: (comes, comment), name: self.target.clone(), leaves };
-        let swapped = databases::swap(&self.session, &swap).await;
-        let fenced = match swapped {
+        let comes = comes.map(|comes| {
+            let comment = comes.witness(uid).and_then(|witness| witness.comment);
+            (comes, comment)
+        });
+        let swap = Swap { comes, name: self.target.clone(), leaves };
+        let fenced = match databases::swap(&self.session, &swap).await {
             Ok(fenced) => fenced,
             Err(fault) => {
                 // Nobody waits for the next try. Where there is no answer it opens the database itself.
@@ -291,12 +194,31 @@ impl Turn<'_> {
                 return Err(self.fault(&format!("giving the name {} to the other database", self.target), &fault));
             }
         };
-        let now = self.now();
-        self.status.completed_at.get_or_insert(Time(now));
+        Ok(self.swapped(swap, completes, fenced))
+    }
+
+    fn swapped(&mut self, swap: Swap, completes: bool, fenced: Duration) -> Outcome {
+        let target = &self.target;
+        let was_away = swap.leaves.is_none();
+        let message = match (&swap.comes, &swap.leaves) {
+            (None, _) => format!("database {target} has given its name away"),
+            (Some(_), None) => format!("there is a database {target} again"),
+            (Some(_), Some(_)) => format!("database {target} accepts connections again after {} ms", fenced.as_millis()),
+        };
         self.status.previous_database = swap.leaves.map(|(_, name, _)| name);
-        self.status.fenced_millis = Some(i64::try_from(fenced.as_millis()).unwrap_or(i64::MAX));
+        if swap.comes.is_none() {
+            self.enter(Step::Restoring);
+            return Outcome::done(message);
+        }
+        if completes {
+            let now = self.now();
+            self.status.completed_at.get_or_insert(Time(now));
+        }
+        if !was_away {
+            self.status.fenced_millis = Some(i64::try_from(fenced.as_millis()).unwrap_or(i64::MAX));
+        }
         self.enter(Step::ScalingUp);
-        Ok(Outcome::done(format!("database {} accepts connections again after {} ms", self.target, fenced.as_millis())))
+        Outcome::done(message)
     }
 
     async fn open(&mut self, database: &Database) -> Result<Outcome, Blocked> {
@@ -306,12 +228,7 @@ impl Turn<'_> {
     }
 
     async fn raise(&mut self) -> Result<Outcome, Blocked> {
-        let mut there = Vec::new();
-        for workload in &mut self.status.workloads {
-            if !workloads::raise(&self.context.client, &self.owner.namespace, self.owner, workload).await? {
-                there.push(format!("{} {}", workload.kind, workload.name));
-            }
-        }
+        let there = raise_all(self.context, self.owner, &mut self.status).await?;
         if there.is_empty() {
             return Ok(Outcome::done("workloads are back"));
         }
@@ -330,6 +247,15 @@ impl Turn<'_> {
     }
 }
 
-fn unexpected(report: &JobReport) -> Blocked {
-    Blocked::new(Reason::JobFailed, format!("a Job has reported what it was not asked for: {report:?}"))
+/// Brings all workloads back, one whatever becomes of the others. Answers which are not back yet.
+pub(super) async fn raise_all(context: &Context, owner: &Owner, status: &mut RestoreStatus) -> Result<Vec<String>, Blocked> {
+    let (mut there, mut refused) = (Vec::new(), None);
+    for workload in &mut status.workloads {
+        match workloads::raise(&context.client, &owner.namespace, owner, workload).await {
+            Ok(true) => {}
+            Ok(false) => there.push(format!("{} {}", workload.kind, workload.name)),
+            Err(blocked) => drop(refused.get_or_insert(blocked)),
+        }
+    }
+    refused.map_or(Ok(there), Err)
 }

@@ -2,7 +2,9 @@
 //! once, until there is something to wait for.
 
 mod acts;
+mod leave;
 mod source;
+mod tasks;
 mod turn;
 
 use std::collections::HashMap;
@@ -81,7 +83,7 @@ impl Restores {
     /// One pass: what it came to, and the status as it is then.
     async fn work(&self, object: &Restore, owner: &Owner) -> (RestoreStatus, Result<Outcome, Blocked>) {
         let status = object.status.clone().unwrap_or_default();
-        if status.step == Step::Done && object.metadata.deletion_timestamp.is_none() {
+        if status.step == Step::Done {
             let said = acts::settled(&object.spec, &status);
             return (status, Ok(Outcome::new(said, Then::Wait)));
         }
@@ -171,6 +173,19 @@ impl Kind for Restores {
         let settled = self.context.jobs.keep_only(&owner, &object.spec.database_ref.name, tasks).await;
         if let Err(blocked) = settled {
             tracing::debug!(error = %blocked.message, "Jobs that are not needed any more");
+        }
+    }
+
+    const FINALIZER: Option<&'static str> = Some("pgreeve.dev/restore");
+
+    fn needs_finalizer(&self, object: &Restore) -> bool {
+        leave::needs_finalizer(object)
+    }
+
+    async fn finalize(&self, object: &Restore) -> Result<Option<Report>, Blocked> {
+        match Owner::of(object) {
+            Some(owner) => self.leave(object, &owner).await,
+            None => Ok(None),
         }
     }
 

@@ -4,7 +4,7 @@ use kube::Client;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use crate::api::backup::SCHEDULE_LABEL;
+use crate::api::backup::{Encryption, SCHEDULE_LABEL};
 use crate::api::condition::find;
 use crate::api::restore::{Pick, RestoreSource, ScheduleSource};
 use crate::api::{Backup, Reason};
@@ -12,11 +12,21 @@ use crate::cluster::objects::{self, Fetched};
 use crate::plan::action::Blocked;
 use crate::plan::backup::{Stored, manifest};
 
-/// A backup by its name or URL, and where it lies.
+/// A backup that was found.
+pub struct Found {
+    /// Its name or URL.
+    pub backup: String,
+    /// Where it lies.
+    pub stored: Stored,
+    /// How it is encrypted, where that is known.
+    pub encryption: Option<Encryption>,
+}
+
+/// Finds the backup.
 ///
 /// # Errors
 /// Why there is none.
-pub async fn find_source(client: &Client, namespace: &str, source: &RestoreSource) -> Result<(String, Stored), Blocked> {
+pub async fn find_source(client: &Client, namespace: &str, source: &RestoreSource) -> Result<Found, Blocked> {
     match source {
         RestoreSource { backup_ref: Some(backup), .. } => {
             let found = objects::fetch::<Backup>(client, namespace, &backup.name).await;
@@ -35,7 +45,7 @@ pub async fn find_source(client: &Client, namespace: &str, source: &RestoreSourc
                 return Err(Blocked::new(Reason::InvalidSpec, message));
             };
             let stored = Stored { destination: destination.clone(), directory, identity: identity_secret_ref.clone() };
-            Ok((url.clone(), stored))
+            Ok(Found { backup: url.clone(), stored, encryption: None })
         }
         _ => Err(Blocked::new(Reason::InvalidSpec, "spec.source names no backup: give backupRef, scheduleRef or url")),
     }
@@ -45,7 +55,7 @@ fn missing(message: String) -> Blocked {
     Blocked::new(Reason::BackupMissing, message)
 }
 
-fn of_backup(found: Fetched<Backup>) -> Result<(String, Stored), Blocked> {
+fn of_backup(found: Fetched<Backup>) -> Result<Found, Blocked> {
     let name = found.raw.name_any();
     let backup = found.typed.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("Backup {name}: {error}")))?;
     let status = backup.status.unwrap_or_default();
@@ -54,12 +64,13 @@ fn of_backup(found: Fetched<Backup>) -> Result<(String, Stored), Blocked> {
         return Err(missing(format!("Backup {name} is not complete: wait for it, or choose another one")));
     };
     let settings = backup.spec.settings;
-    let identity = settings.encryption.and_then(|encryption| encryption.identity_secret_ref);
-    Ok((name, Stored { destination: settings.destination, directory, identity }))
+    let identity = settings.encryption.as_ref().and_then(|encryption| encryption.identity_secret_ref.clone());
+    let stored = Stored { destination: settings.destination, directory, identity };
+    Ok(Found { backup: name, stored, encryption: settings.encryption })
 }
 
 /// The newest by its snapshot, which is what a restore leads back to.
-async fn of_schedule(client: &Client, namespace: &str, source: &ScheduleSource) -> Result<(String, Stored), Blocked> {
+async fn of_schedule(client: &Client, namespace: &str, source: &ScheduleSource) -> Result<Found, Blocked> {
     let schedule = &source.name;
     let listed = ListParams::default().labels(&format!("{SCHEDULE_LABEL}={schedule}"));
     let listed = objects::list::<Backup>(client, namespace, listed).await;

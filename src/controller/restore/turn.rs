@@ -8,7 +8,7 @@ use super::super::Context;
 use crate::api::restore::{RestoreStatus, Step};
 use crate::api::{PostgresDatabase, Reason, Restore};
 use crate::cluster::jobs::Owner;
-use crate::cluster::objects;
+use crate::cluster::objects::{self, Fetched};
 use crate::pass;
 use crate::plan::action::Blocked;
 use crate::plan::restore::sight::Sight;
@@ -104,7 +104,13 @@ async fn unchanged(context: &Context, object: &Restore, owner: &Owner) -> Result
     let fetched = objects::fetch::<Restore>(&context.client, &owner.namespace, &owner.name).await;
     let fetched = fetched.map_err(|error| objects::unavailable(&format!("Restore {}", owner.name), &error))?;
     match fetched {
-        Some(now) if now.raw.metadata.resource_version == object.metadata.resource_version => Ok(()),
+        Some(Fetched { typed: Ok(now), .. })
+            if now.status == object.status
+                && now.metadata.generation == object.metadata.generation
+                && now.metadata.uid == object.metadata.uid =>
+        {
+            Ok(())
+        }
         _ => Err(Blocked::new(Reason::Stale, "the Restore has changed meanwhile; the next pass goes on")),
     }
 }

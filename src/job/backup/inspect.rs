@@ -22,6 +22,10 @@ pub struct Inspected {
     pub url: String,
     /// SHA-256 of the manifest.
     pub manifest: String,
+    /// Major version of its server.
+    pub major: i32,
+    /// Whether it is read only with an age identity.
+    pub encrypted: bool,
     /// When the snapshot was taken.
     pub snapshot_at: jiff::Timestamp,
     /// Size of the database on its server's disk in bytes.
@@ -51,6 +55,8 @@ pub async fn run(task: &InspectBackup, access: &Access) -> Result<Inspected, Blo
     Ok(Inspected {
         url: store.url(&format!("{}/{}", task.stored.directory, manifest::NAME)),
         manifest: checksum(&content),
+        major: manifest.major(),
+        encrypted: !manifest.data.recipients.is_empty(),
         snapshot_at: manifest.snapshot.at,
         bytes: manifest.database.bytes,
         tables: Tables { count: i32::try_from(manifest.tables.len()).unwrap_or(i32::MAX), rows: manifest.rows() },

@@ -69,7 +69,8 @@ pub async fn run(task: &RestoreDump, access: &Access) -> Result<Proof, Blocked> 
             // For the next one, who finds it half filled. Without an answer that one says only so.
             if let Ok(Some(_)) = something(&session).await {
                 let for_good = matches!(blocked.reason, Reason::VerificationFailed | Reason::BackupDamaged | Reason::Unsupported);
-                let failure = Some(Failure { message: shorten(&blocked.message, QUOTED), for_good });
+                let message = shorten(&blocked.message, QUOTED);
+                let failure = Some(Failure { message, at: Clock::system().now(), for_good });
                 drop(note(&session, &task.database, &Witness { failure, ..witness }).await);
             }
             Err(blocked)

@@ -12,6 +12,7 @@
 pub mod check;
 pub mod names;
 pub mod preflight;
+mod replace;
 pub mod report;
 pub mod selector;
 pub mod sight;
@@ -61,12 +62,16 @@ pub enum Act {
     Fill(Database),
     /// A database of the restore is dropped: it is no longer needed.
     Drop(Database),
+    /// A Job restores the backup into a server made for that, before a database is dropped for it.
+    Prove,
+    /// A Job backs this database up before it is dropped.
+    Safeguard(Database),
     /// What workloads have is written down, and they begin to go.
     Record,
     /// They go to nothing.
     Lower,
     /// The names change: the first gives its name away, the second takes it.
-    Swap(Option<Database>, Database),
+    Swap(Option<Database>, Option<Database>),
     /// A database accepts connections again.
     Open(Database),
     /// Workloads come back.
@@ -104,13 +109,55 @@ pub fn next(facts: &Facts<'_>) -> Act {
     }
     match status.step {
         Step::Preflight | Step::AwaitingConfirmation => preflight::next(facts, &places),
-        Step::Restoring | Step::Verifying => restoring(facts, &places),
+        Step::Verifying if status.proven.is_none() => Act::Prove,
+        Step::Verifying => Act::Record,
+        Step::Restoring if spec.strategy == Strategy::Replace => replace::restoring(facts, &places),
+        Step::Restoring => restoring(facts, &places),
         Step::Quiescing => quiescing(facts, &places),
+        Step::Fencing | Step::Swapping | Step::Unfencing if spec.strategy == Strategy::Replace => {
+            replace::swapping(facts, &places)
+        }
         Step::Fencing | Step::Swapping | Step::Unfencing => swapping(facts, &places),
         Step::ScalingUp if is_up(&status.workloads) => Act::Enter(Step::Keeping),
         Step::ScalingUp => Act::Raise,
         Step::Keeping | Step::Done => Act::Rest,
     }
+}
+
+/// What is left to do for a Restore that somebody deletes: the database is open under its name, workloads come back, and what only the restore
+/// needed goes. A replaced database that is kept stays.
+pub fn letting_go(facts: &Facts<'_>) -> Act {
+    let Facts { status, sight, target, uid, .. } = facts;
+    let places = Places::of(sight, target, uid, status);
+    if let Some(back) = opening(&places) {
+        return back;
+    }
+    if !is_up(&status.workloads) {
+        return Act::Raise;
+    }
+    match leftover(facts, &places) {
+        Some(restored) => Act::Drop(restored.clone()),
+        None => Act::Rest,
+    }
+}
+
+/// What gives the name back to a database, or opens the one that has it.
+fn opening(places: &Places<'_>) -> Option<Act> {
+    let ours = [places.replaced, places.restored];
+    match (places.live, places.replaced) {
+        (Some(live), _) if !live.is_open && ours.iter().flatten().any(|ours| ours.oid == live.oid) => {
+            Some(Act::Open(live.clone()))
+        }
+        (None, Some(replaced)) => Some(Act::Swap(None, Some(replaced.clone()))),
+        _ => None,
+    }
+}
+
+/// What the backup was restored into, where it has not taken the name and never had it.
+fn leftover<'a>(facts: &Facts<'_>, places: &Places<'a>) -> Option<&'a Database> {
+    let is_ours = |restored: &Database| restored.is(facts.uid, names::Role::Restored) || restored.comment.is_none();
+    let is_leftover = facts.status.completed_at.is_none() && !places.is_swapped();
+    places.restored.filter(|restored| is_leftover && is_ours(restored))
 }
 
 /// Whether all workloads are back, or left alone. One without a state may have been lowered, and the status lost.
@@ -158,13 +205,13 @@ fn moved(facts: &Facts<'_>, places: &Places<'_>) -> Option<String> {
 }
 
 fn quiescing(facts: &Facts<'_>, places: &Places<'_>) -> Act {
-    let Facts { spec, status, now, .. } = facts;
-    if wanted(facts, places).is_none() {
-        return Act::Enter(Step::ScalingUp);
+    let Facts { spec, .. } = facts;
+    match spec.strategy {
+        Strategy::Replace if !places.is_as_before() => return Act::Enter(Step::Restoring),
+        Strategy::Swap | Strategy::New if wanted(facts, places).is_none() => return Act::Enter(Step::ScalingUp),
+        _ => {}
     }
-    let since = status.step_at.as_ref().map_or(*now, |at| at.0);
-    let limit = spec.quiesce_timeout.to_std().unwrap_or_default();
-    if since.saturating_add(limit).is_ok_and(|until| until < *now) {
+    if is_late(facts) {
         let message = format!("workloads and sessions were not gone within quiesceTimeout ({})", spec.quiesce_timeout);
         return out_of_time(facts, places, message);
     }
@@ -190,6 +237,13 @@ fn wanted<'a>(facts: &Facts<'_>, places: &Places<'a>) -> Option<(Option<&'a Data
     Some((places.live, comes))
 }
 
+/// Whether the step has taken as long as workloads and sessions may.
+fn is_late(facts: &Facts<'_>) -> bool {
+    let since = facts.status.step_at.as_ref().map_or(facts.now, |at| at.0);
+    let limit = facts.spec.quiesce_timeout.to_std().unwrap_or_default();
+    since.saturating_add(limit).is_ok_and(|until| until < facts.now)
+}
+
 fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     match wanted(facts, places) {
         // A connection may have broken after the commit.
@@ -200,26 +254,24 @@ fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
         Some((leaves, comes)) => {
             let is_meant = leaves
                 .is_none_or(|leaves| [places.restored, places.replaced].iter().flatten().any(|ours| ours.oid == leaves.oid));
-            let since = facts.status.step_at.as_ref().map_or(facts.now, |at| at.0);
-            let limit = facts.spec.quiesce_timeout.to_std().unwrap_or_default();
             if !is_meant {
                 let message = format!("database {} is another one now, which is left alone", facts.target);
                 return Act::GiveUp(message);
             }
-            if since.saturating_add(limit).is_ok_and(|until| until < facts.now) {
+            if is_late(facts) {
                 let message = format!("the names could not be changed within quiesceTimeout ({})", facts.spec.quiesce_timeout);
                 return out_of_time(facts, places, message);
             }
-            Act::Swap(leaves.cloned(), comes.clone())
+            Act::Swap(leaves.cloned(), Some(comes.clone()))
         }
     }
 }
 
 /// Puts back whatever a restore that failed has touched: first the database, then the workloads, then what is in nobody's way.
 fn putting_back(facts: &Facts<'_>, places: &Places<'_>) -> Act {
-    let Facts { spec, status, uid, .. } = facts;
-    if let Some(live) = places.live.filter(|live| !live.is_open && places.is_as_before()) {
-        return Act::Open(live.clone());
+    let Facts { spec, status, .. } = facts;
+    if let Some(back) = opening(places) {
+        return back;
     }
     if status.step != Step::ScalingUp {
         return Act::Enter(Step::ScalingUp);
@@ -227,8 +279,7 @@ fn putting_back(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     if spec.on_failure == OnFailure::ScaleUp && !is_up(&status.workloads) {
         return Act::Raise;
     }
-    let ours = |restored: &&Database| restored.is(uid, names::Role::Restored) || restored.comment.is_none();
-    match places.restored.filter(ours).filter(|_| !places.is_swapped()) {
+    match leftover(facts, places) {
         Some(restored) => Act::Drop(restored.clone()),
         None => Act::Enter(Step::Done),
     }

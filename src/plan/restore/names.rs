@@ -25,6 +25,11 @@ fn suffixed(database: &str, what: &str, uid: &str) -> String {
     format!("{}{suffix}", &database[..end])
 }
 
+/// Directory of the backup that is made of a database before it is dropped for a restore.
+pub fn safety(database: &str, restore: &str, uid: &str) -> String {
+    format!("{database}/before-{restore}-{}", short(uid))
+}
+
 /// Eight characters of a UID.
 pub fn short(uid: &str) -> String {
     uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect()
@@ -55,6 +60,8 @@ pub struct Witness {
 pub struct Failure {
     /// Why, in a sentence.
     pub message: String,
+    /// When.
+    pub at: Timestamp,
     /// Whether another try would come to the same.
     pub for_good: bool,
 }

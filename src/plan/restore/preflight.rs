@@ -22,8 +22,9 @@ pub fn next(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     if spec.dry_run {
         return Act::Await("the plan is complete; nothing is done because spec.dryRun is true".into());
     }
+    let first = if spec.strategy == Strategy::Replace { Step::Verifying } else { Step::Restoring };
     if live.is_none() {
-        return Act::Enter(Step::Restoring);
+        return Act::Enter(first);
     }
     let pinned = chosen.system_identifier.as_ref().map(|system| format!("{target}@{system}"));
     let wanted = match &pinned {
@@ -31,7 +32,7 @@ pub fn next(facts: &Facts<'_>, places: &Places<'_>) -> Act {
         None => (*target).to_owned(),
     };
     match &spec.confirm {
-        Some(confirm) if confirm == target || Some(confirm) == pinned.as_ref() => Act::Enter(Step::Restoring),
+        Some(confirm) if confirm == target || Some(confirm) == pinned.as_ref() => Act::Enter(first),
         Some(confirm) => Act::Await(format!("spec.confirm is {confirm} and must be {wanted}: nothing is done")),
         None => Act::Await(format!("set spec.confirm to {wanted} to have database {target} replaced")),
     }
@@ -39,7 +40,7 @@ pub fn next(facts: &Facts<'_>, places: &Places<'_>) -> Act {
 
 /// Everything that is in the way, in the order in which it is said.
 fn refusals(facts: &Facts<'_>, places: &Places<'_>) -> Vec<Blocked> {
-    let Facts { spec, sight, target, .. } = facts;
+    let Facts { spec, sight, target, uid, status, .. } = facts;
     let mut refusals = Vec::new();
     let mut refuse = |reason, message: String| refusals.push(Blocked::new(reason, message));
     if sight.in_recovery {
@@ -56,6 +57,11 @@ fn refusals(facts: &Facts<'_>, places: &Places<'_>) -> Vec<Blocked> {
                 sight.role
             ),
         );
+    }
+    for name in [super::names::beside(target, uid), super::names::previous(target, uid)] {
+        if status.restored_database.is_none() && sight.databases.iter().any(|database| database.name == name) {
+            refuse(Reason::NameTaken, format!("database {name} exists, and nobody knows whose it is: drop or rename it"));
+        }
     }
     match (spec.strategy, places.live) {
         (Strategy::New, Some(_)) => {
@@ -135,36 +141,38 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
     let moment = format!("{:.0}", chosen.snapshot_at.0);
     let of = |oid: i64| sight.databases.iter().find(|database| i64::from(database.oid) == oid);
     let live = chosen.replaces.and_then(of);
-    let mut actions = vec![format!(
-        "restore {} ({} rows in {} tables, {} on disk) as database {}",
+    let restore = format!(
+        "restore {} ({} rows in {} tables, {} on disk) as database {}, and compare it with its manifest",
         chosen.url,
         chosen.tables.rows,
         chosen.tables.count,
         size(chosen.bytes),
         super::names::beside(target, facts.uid)
-    )];
-    actions.push("compare it with its manifest before anything else is touched".into());
-    for workload in workloads {
-        let has = match (workload.replicas, workload.suspended) {
-            (Some(replicas), _) => format!("scale {} {} from {replicas} to 0", workload.kind, workload.name),
-            (None, _) => format!("suspend {} {}", workload.kind, workload.name),
-        };
-        let held = if workload.held.is_empty() { String::new() } else { format!(", holding {}", workload.held.join(", ")) };
-        actions.push(format!("{has}{held}"));
+    );
+    let lowered = workloads.iter().map(lowers);
+    let mut actions = Vec::new();
+    match live {
+        None => actions.extend([restore, format!("call it {target}")]),
+        Some(live) if spec.strategy == Strategy::Replace => {
+            actions.push("restore the backup into a server made for that, to prove it".into());
+            actions.extend(lowered);
+            actions.push(closes(live));
+            if !spec.skip_safety_backup {
+                let encrypted = if chosen.encryption.is_some() { "encrypted" } else { "not encrypted" };
+                actions.push(format!("back it up as it is then ({encrypted}), beside the backup"));
+            }
+            actions.push(format!("drop it ({})", known_size(live)));
+            actions.extend([restore, format!("call it {target}")]);
+        }
+        Some(live) => {
+            actions.push(restore);
+            actions.extend(lowered);
+            actions.push(closes(live));
+            let previous = super::names::previous(target, facts.uid);
+            let kept = format!("it stays as {previous} for {} ({})", spec.keep_previous, known_size(live));
+            actions.push(format!("give its name to the restored one; {kept}"));
+        }
     }
-    if let Some(live) = live {
-        let sessions = live.sessions;
-        actions.push(format!("close database {target} and end its {sessions} sessions"));
-    }
-    actions.push(match live {
-        Some(live) => format!(
-            "give its name to the restored one; it stays as {} for {} ({})",
-            super::names::previous(target, facts.uid),
-            spec.keep_previous,
-            live.bytes.map_or_else(|| "its size is not known".into(), size)
-        ),
-        None => format!("call it {target}"),
-    });
     if !workloads.is_empty() {
         actions.push("bring the workloads back to what they had".into());
     }
@@ -175,6 +183,23 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
         None => format!("database {target} is made as it was at {moment}"),
     };
     PlanStatus { fingerprint: chosen.manifest.chars().take(16).collect(), summary, actions, more: 0 }
+}
+
+fn lowers(workload: &ScaledWorkload) -> String {
+    let ScaledWorkload { kind, name, .. } = workload;
+    let does = match workload.replicas {
+        Some(replicas) => format!("scale {kind} {name} from {replicas} to 0"),
+        None => format!("suspend {kind} {name}"),
+    };
+    if workload.held.is_empty() { does } else { format!("{does}, holding {}", workload.held.join(", ")) }
+}
+
+fn closes(live: &Database) -> String {
+    format!("close database {} and end its sessions ({} now)", live.name, live.sessions)
+}
+
+fn known_size(database: &Database) -> String {
+    database.bytes.map_or_else(|| "its size is not known".into(), size)
 }
 
 /// A size for people.

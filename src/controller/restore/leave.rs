@@ -1,0 +1,91 @@
+//! What is left behind when somebody deletes a Restore? Nothing that is in anybody's way: the database is open under its name, workloads are
+//! back, and what only the restore needed is gone. A replaced database that is kept stays, and an event says so.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::turn::Turn;
+use super::{Outcome, Restores, Then, acts};
+use crate::api::restore::{RestoreStatus, Step};
+use crate::api::{Reason, Restore};
+use crate::cluster::jobs::Owner;
+use crate::controller::kind::Report;
+use crate::plan::action::Blocked;
+use crate::plan::restore::report::Said;
+
+/// Most things that one pass puts back.
+const MOST: usize = 8;
+
+/// Whether a Restore may have touched something.
+pub(super) fn needs_finalizer(object: &Restore) -> bool {
+    object.status.as_ref().is_some_and(|status| status.step > Step::AwaitingConfirmation && status.step != Step::Done)
+}
+
+impl Restores {
+    /// One pass over a Restore that somebody has deleted; `None` where nothing of it is left.
+    pub(super) async fn leave(&self, object: &Restore, owner: &Owner) -> Result<Option<Report>, Blocked> {
+        drop(self.held().remove(&owner.uid));
+        self.context.jobs.stop(owner).await?;
+        let mut status = object.status.clone().unwrap_or_default();
+        let left = self.put_back(object, owner, &mut status).await;
+        let waits = match left {
+            Ok(None) => {
+                self.say_farewell(object, &status).await;
+                return Ok(None);
+            }
+            Ok(Some(said)) => Outcome::new(said, Then::At(self.now() + SignedDuration::from_secs(1))),
+            // There is no way to that server any more, for anybody.
+            Err(blocked) if matches!(blocked.reason, Reason::DatabaseNotFound | Reason::SecretNotFound) => {
+                self.tell(object, true, &format!("let go although its database could not be looked after: {}", blocked.message))
+                    .await;
+                return Ok(None);
+            }
+            Err(blocked) => return Err(blocked),
+        };
+        Ok(Some(self.reported(status, object.metadata.generation, None, Ok(waits)).0))
+    }
+
+    /// What is still waited for; `None` where nothing is left to do.
+    async fn put_back(&self, object: &Restore, owner: &Owner, status: &mut RestoreStatus) -> Result<Option<Said>, Blocked> {
+        for _ in 0..MOST {
+            let mut turn = match Turn::begin(&self.context, object, owner, status.clone()).await {
+                Ok(turn) => turn,
+                Err(blocked) => {
+                    // Workloads need not wait for a server that does not answer.
+                    acts::raise_all(&self.context, owner, status).await?;
+                    return Err(blocked);
+                }
+            };
+            let outcome = turn.let_go().await;
+            *status = turn.end().0;
+            match outcome? {
+                None => return Ok(None),
+                Some(Outcome { said, then: Then::At(_), .. }) => return Ok(Some(said)),
+                Some(_) => {}
+            }
+        }
+        Ok(Some(Said::new(Reason::Restoring, "puts back what the restore has touched")))
+    }
+
+    async fn say_farewell(&self, object: &Restore, status: &RestoreStatus) {
+        let database = status.database.as_deref().unwrap_or_default();
+        match status.previous_database.as_deref().filter(|_| status.step == Step::Keeping) {
+            Some(kept) => {
+                let message =
+                    format!("database {kept}, which {database} had replaced, stays: drop it when nobody needs it any more");
+                self.tell(object, true, &message).await;
+            }
+            None if status.completed_at.is_none() => {
+                self.tell(object, false, &format!("deleted before it was complete: database {database} is as it was")).await;
+            }
+            None => {}
+        }
+    }
+
+    async fn tell(&self, object: &Restore, is_warning: bool, message: &str) {
+        let regarding: ObjectReference = object.object_ref(&());
+        tracing::info!(restore = %object.name_any(), message, "deleted");
+        self.context.events.publish(&regarding, Reason::Applied, is_warning, message).await;
+    }
+}
