@@ -156,12 +156,15 @@ async fn every_cut(scene: Scene) {
     assert_eq!(end["workloads"], json!({"replicas": 3, "suspended": false, "traces": []}), "{end:#}");
     let mut cuts = Vec::new();
     for number in 1..=effects {
-        for fault in [Fault::CutBefore, Fault::CutAfter] {
-            cuts.extend([true, false].map(|dies| Cut::Sql(number, fault, dies)));
-        }
+        cuts.extend(
+            [(Fault::CutBefore, true), (Fault::CutAfter, true), (Fault::CutAfter, false)]
+                .map(|(fault, dies)| Cut::Sql(number, fault, dies)),
+        );
     }
+    // Both ways in turn: what lies between two writes is cut off either way.
     for number in 1..=writes {
-        cuts.extend([WriteFault::CutBefore, WriteFault::CutAfter].map(|fault| Cut::Write(number, fault)));
+        let fault = if number % 2 == 0 { WriteFault::CutAfter } else { WriteFault::CutBefore };
+        cuts.push(Cut::Write(number, fault));
     }
     all(scene, cuts, vec![end], (effects, writes, begun)).await;
 }

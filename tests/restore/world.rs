@@ -129,7 +129,6 @@ impl World {
             directory: "shop/nightly-1".into(),
             major: i32::try_from(MAJOR).unwrap(),
             settings,
-            exists: false,
         };
         let storage = Credentials { volume: self.volume.path().to_owned(), ..Credentials::default() };
         let access = Access { target: Some(target), budget: Budget::default(), storage, workshop: Workshop::default() };

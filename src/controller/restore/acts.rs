@@ -71,6 +71,7 @@ impl Turn<'_> {
             Act::Record => self.record().await,
             Act::Lower => self.lower().await,
             Act::Swap(leaves, comes) => self.swap(leaves, comes).await,
+            Act::Complete => Ok(self.complete()),
             Act::Open(database) => self.open(&database).await,
             Act::Raise => self.raise().await,
             Act::GiveUp(failure) => {
@@ -219,6 +220,16 @@ impl Turn<'_> {
         }
         self.enter(Step::ScalingUp);
         Outcome::done(message)
+    }
+
+    /// What a swap whose record was lost comes to.
+    fn complete(&mut self) -> Outcome {
+        let now = self.now();
+        self.status.completed_at = Some(Time(now));
+        let previous = self.sight.databases.iter().find(|database| database.is(&self.owner.uid, Role::Previous));
+        self.status.previous_database = previous.map(|previous| previous.name.clone());
+        self.enter(Step::ScalingUp);
+        Outcome::done(format!("database {} is the restored one", self.target))
     }
 
     async fn open(&mut self, database: &Database) -> Result<Outcome, Blocked> {

@@ -72,6 +72,8 @@ pub enum Act {
     Lower,
     /// The names change: the first gives its name away, the second takes it.
     Swap(Option<Database>, Option<Database>),
+    /// The restored database has the name: that, and when, is written down.
+    Complete,
     /// A database accepts connections again.
     Open(Database),
     /// Workloads come back.
@@ -100,11 +102,15 @@ pub fn next(facts: &Facts<'_>) -> Act {
     if status.failure.is_some() {
         return putting_back(facts, &places);
     }
+    let before = status.completed_at.is_none();
+    if before && places.is_swapped() {
+        // The operator died after the names had changed and before it had written so.
+        return Act::Complete;
+    }
     if status.step == Step::Keeping {
         return keeping(facts, &places);
     }
-    let before = status.completed_at.is_none();
-    if before && spec.rollback && status.step > Step::AwaitingConfirmation && !places.is_swapped() {
+    if before && spec.rollback && status.step > Step::AwaitingConfirmation {
         return Act::GiveUp("spec.rollback was set before anything was replaced".into());
     }
     match status.step {

@@ -1,1 +1,157 @@
+//! Does a restore end alike wherever it is cut off, and is what is in the way said before anything is touched?
 
+mod model;
+
+use super::names::beside;
+use super::*;
+use model::{Filling, Model, ORIGINAL, TARGET, UID, database};
+
+/// Every place where it can be cut off, and none.
+fn cuts(strategy: &str, filling: Filling) -> impl Iterator<Item = Option<usize>> {
+    let mut undisturbed = Model::new(strategy, filling, None);
+    undisturbed.run();
+    (1..=undisturbed.effects).map(Some).chain([None])
+}
+
+#[test]
+fn a_swap_ends_alike_wherever_it_is_cut_off() {
+    for filling in [Filling::Whole, Filling::BreaksOffOnce] {
+        for cut in cuts("Swap", filling) {
+            let mut model = Model::new("Swap", filling, cut);
+            assert!(matches!(model.run(), Act::Keep(_)), "{cut:?}: {:#?}", model.status);
+            assert!(model.live().oid >= 100 && model.live().comment.as_deref() == Some("the shop"), "{cut:?}");
+            assert_eq!((model.databases.len(), model.replicas), (2, 3), "{cut:?}: {:#?}", model.databases);
+            model.now += jiff::SignedDuration::from_hours(25);
+            assert_eq!(model.run(), Act::Rest);
+            assert_eq!((model.databases.len(), model.live().oid >= 100), (1, true), "{cut:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rollback_and_its_revocation_end_alike_wherever_they_are_cut_off() {
+    let complete = || {
+        let mut model = Model::new("Swap", Filling::Whole, None);
+        model.run();
+        model.effects = 0;
+        model
+    };
+    for rollbacks in [1, 2] {
+        for cut in 1..20 {
+            let mut model = complete();
+            for number in 1..=rollbacks {
+                model.spec.rollback = number == 1;
+                model.cut_before = (number == rollbacks).then_some(model.effects + cut);
+                assert!(matches!(model.run(), Act::Keep(_)), "{cut}: {:#?}", model.status);
+            }
+            assert_eq!(model.live().oid == ORIGINAL, rollbacks == 1, "{cut}: {:#?}", model.databases);
+            assert_eq!(
+                (model.databases.len(), model.replicas, model.live().comment.as_deref()),
+                (2, 3, Some("the shop")),
+                "{cut}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_not_what_was_backed_up_leaves_all_as_it_was_wherever_it_is_cut_off() {
+    for strategy in ["Swap", "New"] {
+        for cut in cuts(strategy, Filling::IsNotWhatWasBackedUp) {
+            let mut model = Model::new(strategy, Filling::IsNotWhatWasBackedUp, cut);
+            assert_eq!(model.run(), Act::Rest, "{cut:?}");
+            assert!(model.status.failure.is_some() && model.replicas == 3, "{cut:?}");
+            let left: Vec<u32> = model.databases.iter().map(|database| database.oid).collect();
+            assert_eq!(left, if strategy == "New" { vec![] } else { vec![ORIGINAL] }, "{cut:?}");
+        }
+    }
+}
+
+#[test]
+fn a_replacement_ends_alike_wherever_it_is_cut_off_and_drops_nothing_that_is_not_proven() {
+    for filling in [Filling::Whole, Filling::BreaksOffOnce] {
+        for cut in cuts("Replace", filling) {
+            let mut model = Model::new("Replace", filling, cut);
+            assert_eq!(model.run(), Act::Rest, "{cut:?}: {:#?}", model.status);
+            assert_eq!((model.databases.len(), model.live().oid >= 100, model.replicas), (1, true, 3), "{cut:?}");
+        }
+    }
+}
+
+#[test]
+fn a_database_that_was_dropped_is_restored_again_and_again_while_workloads_stay_down() {
+    let mut model = Model::new("Replace", Filling::IsNotWhatWasBackedUp, None);
+    for _ in 0..3 {
+        let Act::Refuse(refused) = model.run() else { panic!("{:#?}", model.status) };
+        assert!(refused.message.contains("workloads stay down"), "{}", refused.message);
+        assert_eq!((model.replicas, &model.status.failure), (0, &None));
+        model.now += jiff::SignedDuration::from_hours(2);
+    }
+    model.filling = Filling::Whole;
+    assert_eq!(model.run(), Act::Rest);
+    assert_eq!((model.live().oid >= 100, model.replicas), (true, 3));
+}
+
+#[test]
+fn a_new_database_ends_alike_wherever_it_is_cut_off() {
+    for cut in cuts("New", Filling::Whole) {
+        let mut model = Model::new("New", Filling::Whole, cut);
+        assert_eq!(model.run(), Act::Rest, "{cut:?}");
+        assert_eq!((model.databases.len(), model.live().oid >= 100), (1, true), "{cut:?}");
+    }
+}
+
+#[test]
+fn one_that_is_deleted_anywhere_leaves_a_whole_database_and_workloads_as_they_were() {
+    for cut in cuts("Swap", Filling::Whole).flatten() {
+        let mut model = Model::new("Swap", Filling::Whole, Some(cut));
+        while model.pass(model.decide()).is_ok() {}
+        for _ in 0..10 {
+            let sight = model.sight();
+            let facts =
+                Facts { uid: UID, spec: &model.spec, status: &model.status, target: TARGET, sight: &sight, now: model.now };
+            let act = letting_go(&facts);
+            model.pass(act).unwrap();
+        }
+        assert_eq!(model.replicas, 3, "{cut}");
+        let is_swapped = model.live().oid != ORIGINAL;
+        assert_eq!(model.databases.len(), if is_swapped { 2 } else { 1 }, "{cut}: {:#?}", model.databases);
+    }
+}
+
+#[test]
+fn what_is_in_the_way_is_said_before_anything_is_touched() {
+    let refusal = |change: &dyn Fn(&mut Model, &mut Sight)| {
+        let mut model = Model::new("Swap", Filling::Whole, None);
+        let mut sight = model.sight();
+        change(&mut model, &mut sight);
+        let facts = Facts { uid: UID, spec: &model.spec, status: &model.status, target: TARGET, sight: &sight, now: model.now };
+        match next(&facts) {
+            Act::Refuse(blocked) => blocked.reason,
+            act => panic!("{act:?}"),
+        }
+    };
+    assert_eq!(refusal(&|_, sight| sight.createdb = false), Reason::MissingPrivilege);
+    assert_eq!(refusal(&|_, sight| sight.in_recovery = true), Reason::InRecovery);
+    assert_eq!(refusal(&|_, sight| sight.databases[0].is_ours = false), Reason::MissingPrivilege);
+    assert_eq!(refusal(&|_, sight| sight.databases[0].is_open = false), Reason::DatabaseInUse);
+    assert_eq!(refusal(&|_, sight| sight.databases[0].prepared = vec!["x".into()]), Reason::DatabaseInUse);
+    assert_eq!(refusal(&|_, sight| sight.databases[0].slots = vec![("s".into(), true)]), Reason::DatabaseInUse);
+    assert_eq!(refusal(&|_, sight| sight.databases[0].unendable = vec!["postgres".into()]), Reason::DatabaseInUse);
+    assert_eq!(refusal(&|_, sight| sight.databases.clear()), Reason::DatabaseMissing);
+    assert_eq!(refusal(&|_, sight| sight.databases.push(database(9, &beside(TARGET, UID)))), Reason::NameTaken);
+    assert_eq!(refusal(&|model, _| model.spec.strategy = Strategy::New), Reason::NameTaken);
+}
+
+#[test]
+fn a_database_that_somebody_else_has_put_there_is_left_alone() {
+    let mut model = Model::new("Swap", Filling::Whole, None);
+    while model.status.step != Step::Fencing {
+        model.pass(model.decide()).unwrap();
+    }
+    model.databases[0].name = "elsewhere".into();
+    model.databases.push(database(50, TARGET));
+    assert_eq!(model.run(), Act::Rest);
+    assert!(model.status.failure.as_ref().unwrap().contains("left alone"), "{:?}", model.status.failure);
+    assert_eq!((model.live().oid, model.replicas), (50, 3));
+}
