@@ -190,22 +190,26 @@ async fn all(scene: Scene, cuts: Vec<Cut>, ends: Vec<Value>, (effects, writes, b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "plays for minutes: cargo test --test restore -- --ignored"]
 async fn a_swap_ends_alike_wherever_it_is_cut_off() {
     every_cut(Scene::Swap).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "plays for minutes: cargo test --test restore -- --ignored"]
 async fn a_replacement_ends_alike_wherever_it_is_cut_off() {
     every_cut(Scene::Replace).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "plays for minutes: cargo test --test restore -- --ignored"]
 async fn a_rollback_ends_alike_wherever_it_is_cut_off() {
     every_cut(Scene::Rollback).await;
 }
 
 /// Either nothing was replaced, or all is done and the former database stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "plays for minutes: cargo test --test restore -- --ignored"]
 async fn a_restore_that_is_deleted_leaves_a_whole_database_and_no_trace() {
     let begun = Instant::now();
     let (effects, writes, _) = play(Scene::Swap, Cut::Nothing, None).await.unwrap();

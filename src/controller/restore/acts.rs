@@ -262,7 +262,12 @@ impl Turn<'_> {
 pub(super) async fn raise_all(context: &Context, owner: &Owner, status: &mut RestoreStatus) -> Result<Vec<String>, Blocked> {
     let (mut there, mut refused) = (Vec::new(), None);
     for workload in &mut status.workloads {
-        match workloads::raise(&context.client, &owner.namespace, owner, workload).await {
+        let raised = workloads::raise(&context.client, &owner.namespace, owner, workload).await;
+        if raised != Ok(true) {
+            // It may be up with its annotation still there, or something still held for it.
+            workload.state = Some(workloads::DOWN.into());
+        }
+        match raised {
             Ok(true) => {}
             Ok(false) => there.push(format!("{} {}", workload.kind, workload.name)),
             Err(blocked) => drop(refused.get_or_insert(blocked)),
