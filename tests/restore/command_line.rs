@@ -21,7 +21,7 @@ async fn types(world: &World, arguments: &[&str]) -> String {
 async fn what_was_backed_up_from_the_command_line_comes_back_from_there_and_the_application_too() {
     let mut world = World::new().await;
     let name = world.database.name.clone();
-    world.start();
+    world.start().await;
     world.start_node();
     let backup = json!({"destination": {"pvc": {"claimName": "backups"}}, "verify": "Catalog"});
     let spec = json!({"databaseRef": {"name": "db"}, "schedule": "0 2 * * *", "suspend": true, "backup": backup});
