@@ -48,9 +48,21 @@ impl Stage {
 
     /// An operator that knows how Jobs are made.
     pub async fn start(&mut self) {
+        let client = self.world.client.clone();
+        self.start_with(client).await;
+    }
+
+    /// One with this client.
+    pub async fn start_with(&mut self, client: kube::Client) {
+        let config = self.config();
+        self.world.start_with(client, config).await;
+    }
+
+    /// How an operator is that looks often.
+    pub fn config(&self) -> Config {
         let clock = self.clock.clone();
         let ahead = move || jiff::SignedDuration::from_secs(clock.load(std::sync::atomic::Ordering::Relaxed));
-        let config = Config {
+        Config {
             jobs: Options { image: Some(image()), look: Duration::from_millis(300), ..Options::default() },
             clock_of_jobs: Some(Clock::system()),
             clock: Clock::from_fn(move || Clock::system().now() + ahead()),
@@ -58,8 +70,7 @@ impl Stage {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_millis(500),
             ..self.world.config("2026-11-21T08:00:00Z")
-        };
-        self.world.start_with(self.world.client.clone(), config).await;
+        }
     }
 
     /// From here on the operator's clock is ahead of ours by so many seconds.

@@ -6,6 +6,7 @@ mod support;
 
 mod backup;
 mod backup_command;
+mod backup_faults;
 mod backup_schedule;
 mod bad_input;
 mod command_line;

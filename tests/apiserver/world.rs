@@ -138,6 +138,13 @@ impl World {
         }
     }
 
+    /// Ends the operator where it is, as SIGKILL would.
+    pub fn kill(&mut self) {
+        if let Some((_, task)) = self.operator.take() {
+            task.abort();
+        }
+    }
+
     /// Waits until an object's condition has this status and reason, and returns the object.
     pub async fn wait(&self, kind: &str, name: &str, condition: &str, status: &str, reason: &str) -> DynamicObject {
         let what = format!("{kind} {name}: {condition}={status} ({reason})");
