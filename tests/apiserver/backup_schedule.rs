@@ -162,6 +162,7 @@ async fn nothing_goes_while_the_last_backup_has_failed() {
     // From here on no backup can be made.
     let nowhere = json!({"spec": {"connection": {"host": "127.0.0.1", "port": 1}}});
     stage.world.patch("PostgresDatabase", "db", nowhere).await;
+    stage.world.wait("PostgresDatabase", "db", "Ready", "False", "Unreachable").await;
     stage.go_ahead(3 * HOUR + 5 * MINUTE - 30 * MINUTE);
     stage.until("hourly", "one is under way", |status| status["active"].is_string()).await;
     stage.go_ahead(3 * HOUR + 20 * MINUTE);
