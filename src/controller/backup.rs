@@ -22,6 +22,7 @@ use crate::plan::action::{Action, Blocked, ObjectId};
 use crate::plan::backup::check;
 use crate::plan::backup::course::{self, Course, Next, PROOFS};
 use crate::plan::backup::manifest::Verified;
+use crate::plan::backup::progress;
 use crate::plan::backup::{DumpDatabase, RemoveBackup, Stored, VerifyBackup, directory};
 use crate::plan::size::bytes;
 use crate::plan::status::State;
@@ -90,10 +91,11 @@ impl Backups {
             status.started_at = Some(Time(self.now()));
             return Passed { status, said: Said::Runs("is about to begin".into()), tasks: vec![], news: None };
         }
-        let task = match self.task(backup).await {
-            Ok(task) => task,
+        let (task, percent) = match self.task(backup).await {
+            Ok(found) => found,
             Err(blocked) => return refused(status, blocked),
         };
+        status.progress_percent = percent;
         status.directory.get_or_insert(task.directory.clone());
         let action = Action::DumpDatabase(Box::new(task.clone()));
         let done = if task.exists { self.confirm(backup, &task).await } else { Ok(None) };
@@ -181,28 +183,30 @@ impl Backups {
         Ok(first.map(|first| first.name_any()))
     }
 
-    async fn task(&self, backup: &Backup) -> Result<DumpDatabase, Blocked> {
-        let (namespace, database) = (backup.namespace().unwrap_or_default(), &backup.spec.database_ref.name);
+    async fn task(&self, backup: &Backup) -> Result<(DumpDatabase, Option<i32>), Blocked> {
         let exists = backup.annotations().contains_key(DIRECTORY_ANNOTATION);
-        let major = if exists { 0 } else { self.major(&namespace, database).await? };
-        Ok(DumpDatabase {
+        let (major, percent) = if exists { (0, None) } else { self.server(backup).await? };
+        let task = DumpDatabase {
             backup: backup.name_any(),
             schedule: backup.labels().get(SCHEDULE_LABEL).cloned(),
             directory: key(backup),
             major,
             settings: backup.spec.settings.clone(),
             exists,
-        })
+        };
+        Ok((task, percent))
     }
 
-    /// The server's major version, asked anew each time: it may have been upgraded since.
-    async fn major(&self, namespace: &str, database: &str) -> Result<i32, Blocked> {
-        let mut lease = self.context.databases.acquire(namespace, database).await?;
+    /// The server's major version, asked anew each time, since it may have been upgraded; and how far a dump is, if one is under way.
+    async fn server(&self, backup: &Backup) -> Result<(i32, Option<i32>), Blocked> {
+        let (namespace, database) = (backup.namespace().unwrap_or_default(), &backup.spec.database_ref.name);
+        let mut lease = self.context.databases.acquire(&namespace, database).await?;
         let session = lease.take()?;
-        let what = format!("PostgresDatabase {database}");
-        let found = server::observe(&session).await.map_err(|fault| pass::blocked(&what, &fault))?;
+        let blocked = |fault| pass::blocked(&format!("PostgresDatabase {database}"), &fault);
+        let found = server::observe(&session).await.map_err(blocked)?;
+        let dump = server::session_named(&session, &progress::prefix(&key(backup))).await.map_err(blocked)?;
         lease.put(session);
-        Ok(found.version_num / 10_000)
+        Ok((found.version_num / 10_000, dump.and_then(|name| progress::percent(&name))))
     }
 
     /// What the store says of a backup that is there; `None` where only a Job can ask it.

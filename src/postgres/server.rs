@@ -30,6 +30,17 @@ pub async fn observe(session: &Session) -> Result<Server, Fault> {
     })
 }
 
+/// The name of a session that begins so, if the role may see one: of itself, or of a role that it is a member of.
+///
+/// # Errors
+/// What the server or the connection said.
+pub async fn session_named(session: &Session, prefix: &str) -> Result<Option<String>, Fault> {
+    let query =
+        "SELECT application_name FROM pg_catalog.pg_stat_activity WHERE pg_catalog.starts_with(application_name, $1) LIMIT 1";
+    let rows = session.query(query, &[(&prefix, tokio_postgres::types::Type::TEXT)]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
 /// The system identifier, where the role may read it (PostgreSQL, System Information Functions: pg_control_system).
 pub async fn system_identifier(session: &Session) -> Option<String> {
     let query = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()";

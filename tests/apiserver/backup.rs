@@ -159,6 +159,25 @@ async fn settled_versions(stage: &Stage, name: &str) -> Vec<Option<String>> {
 }
 
 #[tokio::test]
+async fn how_far_a_dump_is_stands_in_the_status_while_it_is_under_way() {
+    let mut stage = Stage::idle().await;
+    // Nobody runs the Job: the test says what it would.
+    stage.node = Node::start_patiently(&stage.world.client, "default");
+    stage.start().await;
+    stage.backup("b", json!({})).await;
+    let status = async || stage.world.api("Backup").get("b").await.unwrap().data["status"].clone();
+    let begun = eventually("its Job is made", PATIENCE, async || {
+        let status = status().await;
+        status["directory"].is_string().then_some(status)
+    })
+    .await;
+    let name = pgreeve::plan::backup::progress::name(begun["directory"].as_str().unwrap(), 43);
+    let session = stage.world.database.connect(&stage.world.roles.operator).await;
+    session.batch_execute(&format!("set application_name = '{name}'")).await.unwrap();
+    eventually("it says so", PATIENCE, async || (status().await["progressPercent"] == 43).then_some(())).await;
+}
+
+#[tokio::test]
 async fn backups_of_one_database_go_one_after_the_other() {
     let mut stage = Stage::idle().await;
     for name in ["b-second", "a-third"] {

@@ -47,6 +47,24 @@ impl Programs {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_dump_is_under_way_its_session_says_how_far_it_is() {
+    let world = World::new(SHOP).await;
+    let programs = Programs::with_pg_dump("$REAL \"$@\" | { head -c 700000; sleep 6; cat; }");
+    let task = world.task(json!({"compression": {"method": "None"}}));
+    let prefix = pgreeve::plan::backup::progress::prefix(&task.directory);
+    let said = async || {
+        let query = "select application_name from pg_stat_activity where starts_with(application_name, $1)";
+        let row = world.admin.query_opt(query, &[&prefix]).await.unwrap()?;
+        pgreeve::plan::backup::progress::percent(row.get(0)).filter(|percent| *percent > 0)
+    };
+    let access = programs.access(&world);
+    let told = crate::support::eventually("the session says how far it is", Duration::from_secs(30), said);
+    let (done, percent) = tokio::join!(world.back_up_with(&task, &access), told);
+    assert!((5..=99).contains(&percent), "{percent}");
+    done.unwrap();
+}
+
 async fn fails_and_then_succeeds(script: &str, reason: Reason, says: &str) {
     let world = World::new(SHOP).await;
     for format in ["Custom", "Plain"] {

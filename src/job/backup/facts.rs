@@ -132,6 +132,17 @@ pub async fn count(session: &Session, selection: &Selection) -> Result<Vec<Table
     Ok(counted)
 }
 
+/// Bytes that the rows of the chosen tables take on the server's disk: about what a dump of them reads.
+///
+/// # Errors
+/// What the server said.
+pub async fn bytes(session: &Session, selection: &Selection) -> Result<i64, Blocked> {
+    let names: Vec<String> = selection.with_rows.iter().map(|table| quote::table(table).to_string()).collect();
+    let query = "SELECT coalesce(sum(pg_catalog.pg_table_size(name::pg_catalog.regclass)), 0)::pg_catalog.int8 FROM pg_catalog.unnest($1::pg_catalog.text[]) AS name";
+    let row = session.client().query_one(query, &[&names]).await;
+    Ok(row.map_err(|error| crate::pass::blocked("the sizes of tables", &error.into()))?.get(0))
+}
+
 async fn database(session: &Session) -> Result<Database, Fault> {
     let client = session.client();
     let query = "SELECT d.oid, d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text, \

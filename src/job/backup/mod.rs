@@ -17,6 +17,7 @@ mod facts;
 pub mod inspect;
 pub mod into;
 mod pack;
+mod progress;
 pub mod restore;
 pub mod scratch;
 pub mod seal;
@@ -39,6 +40,7 @@ use crate::storage::{Created, Store};
 pub use catalog::BackedUp;
 use catalog::{existing, note, settled};
 use facts::Facts;
+use progress::Tally;
 use scratch::Scratch;
 use seal::{Identity, Seal, damaged};
 use tools::{Service, Tools};
@@ -101,7 +103,7 @@ fn seal(task: &DumpDatabase, access: &Access) -> Result<Seal, Blocked> {
         None => vec![],
         Some(_) => seal::recipients(access.workshop.recipients.as_deref().unwrap_or_default())?,
     };
-    Ok(Seal { compression: task.settings.compression.clone(), recipients })
+    Ok(Seal { compression: task.settings.compression.clone(), recipients, tally: Tally::default() })
 }
 
 async fn anew(task: &DumpDatabase, access: &Access, store: &Store, seal: &Seal) -> Result<Manifest, Blocked> {
@@ -149,7 +151,12 @@ async fn written(
     let data = format!("{}/{run:08x}.{}", task.directory, dump::data_name(task));
     let dumping = dump::data(task, &facts, (&tools, &service), (store, &data), (seal, &access.workshop.scratch));
     // At once, in one snapshot.
-    let (dumped, counted) = tokio::join!(dumping, facts::count(&session, &facts.selection));
+    let total = facts::bytes(&session, &facts.selection).await?;
+    let both = async { tokio::join!(dumping, facts::count(&session, &facts.selection)) };
+    let (dumped, counted) = tokio::select! {
+        both = both => both,
+        never = progress::tell(&session, &task.directory, &seal.tally, total) => match never {},
+    };
     let mut made = Made { store, keys: vec![] };
     let data = made.note(&data, dumped)?;
     let tables = made.or_undone(counted).await?;

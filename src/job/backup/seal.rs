@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
 use zstd::stream::{read::Decoder, write::Encoder};
 
+use super::progress::Tally;
 use crate::api::Reason;
 use crate::api::backup::{Compression, CompressionMethod};
 use crate::plan::action::Blocked;
@@ -29,6 +30,8 @@ pub struct Seal {
     pub compression: Compression,
     /// Whom it is encrypted for, as age recipients; nobody where empty.
     pub recipients: Vec<String>,
+    /// What has come so far.
+    pub tally: Tally,
 }
 
 /// What opens an encrypted object: an age identity. It is printed nowhere.
@@ -244,6 +247,7 @@ fn seal_all(seal: &Seal, mut raw: mpsc::Receiver<Vec<u8>>, out: mpsc::Sender<Byt
             let mut envelope = envelope;
             while let Some(chunk) = raw.blocking_recv() {
                 sum.add(&chunk);
+                seal.tally.add(chunk.len());
                 envelope.write_all(&chunk)?;
             }
             envelope
@@ -253,6 +257,7 @@ fn seal_all(seal: &Seal, mut raw: mpsc::Receiver<Vec<u8>>, out: mpsc::Sender<Byt
             encoder.include_checksum(true)?;
             while let Some(chunk) = raw.blocking_recv() {
                 sum.add(&chunk);
+                seal.tally.add(chunk.len());
                 encoder.write_all(&chunk)?;
             }
             encoder.finish()?

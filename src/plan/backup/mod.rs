@@ -4,6 +4,7 @@ pub mod check;
 pub mod course;
 pub mod keep;
 pub mod manifest;
+pub mod progress;
 pub mod round;
 pub mod slots;
 pub mod tidings;

@@ -21,7 +21,7 @@ fn seals(recipient: &str) -> Vec<Seal> {
     let mut seals = Vec::new();
     for method in ["Zstd", "None"] {
         for recipients in [vec![], vec![recipient.to_owned()]] {
-            seals.push(Seal { compression: compression(method), recipients });
+            seals.push(Seal { compression: compression(method), recipients, tally: Tally::default() });
         }
     }
     seals

@@ -1,0 +1,40 @@
+//! How far is a dump? A Job may write nothing to Kubernetes. It says so in the name of its session, which the operator, being the same role,
+//! reads from `pg_stat_activity`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::plan::backup::progress;
+use crate::postgres::Session;
+
+/// How often it is said.
+const OFTEN: Duration = Duration::from_secs(2);
+
+/// Bytes of a dump that have come so far.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(Arc<AtomicI64>);
+
+impl Tally {
+    /// So many more have come.
+    pub fn add(&self, bytes: usize) {
+        self.0.fetch_add(i64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn percent(&self, total: i64) -> i32 {
+        // Text takes other room than rows on disk do: it is an estimate, and done only when it is.
+        let share = self.0.load(Ordering::Relaxed).saturating_mul(100) / total.max(1);
+        i32::try_from(share).unwrap_or(99).clamp(0, 99)
+    }
+}
+
+/// Says again and again how much of `total` bytes has come, for as long as it is awaited.
+pub async fn tell(session: &Session, directory: &str, tally: &Tally, total: i64) -> Infallible {
+    loop {
+        tokio::time::sleep(OFTEN).await;
+        let name = progress::name(directory, tally.percent(total));
+        // It is made of digits and letters of ours. Where it cannot be said, nothing is lost.
+        drop(session.client().batch_execute(&format!("SET application_name = '{name}'")).await);
+    }
+}
