@@ -50,7 +50,7 @@ impl Programs {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_dump_is_under_way_its_session_says_how_far_it_is() {
     let world = World::new(SHOP).await;
-    let programs = Programs::with_pg_dump("$REAL \"$@\" | { head -c 700000; sleep 6; cat; }");
+    let programs = Programs::with_pg_dump("$REAL \"$@\" | { /usr/bin/head -c 700000; /bin/sleep 6; /bin/cat; }");
     let task = world.task(json!({"compression": {"method": "None"}}));
     let prefix = pgreeve::plan::backup::progress::prefix(&task.directory);
     let said = async || {
