@@ -53,7 +53,9 @@ pub fn report(
 ) -> (RestoreStatus, State) {
     let state = state(&status, said);
     let failed = status.failure.is_some();
-    let complete = status.completed_at.is_some() && !failed;
+    // Whoever waits for it finds the workloads back, and knows until when it can be undone.
+    let is_settled = status.step == Step::Done || status.step == Step::Keeping && status.rollback_until.is_some();
+    let complete = status.completed_at.is_some() && is_settled && !failed;
     let waits = status.step == Step::AwaitingConfirmation;
     let progressing = !waits && !matches!(status.step, Step::Keeping | Step::Done);
     let stalled = state.reason.class() == Class::Stalled;
