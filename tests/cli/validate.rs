@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::program::{Ran, pgreeve, run, run_with};
-use crate::support::bad_input::{bases, cases};
+use crate::support::bad_input::{Case, bases, cases};
 
 fn validate(text: &str) -> Ran {
     run_with(pgreeve(&["validate", "-"]), text)
@@ -23,15 +23,22 @@ fn what_the_server_takes_is_taken_and_what_it_refuses_is_refused() {
     for base in bases() {
         validate(&text(&base)).expect_code(0);
     }
-    let mut failures = Vec::new();
-    for case in cases() {
+    let wrong = |case: &Case| {
         let ran = validate(&text(&case.object));
         let said: String = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         let lacking: Vec<&String> = case.says.iter().filter(|fragment| !said.contains(*fragment)).collect();
-        if ran.code != 1 || !lacking.is_empty() {
-            failures.push(format!("{} ({:?}): code {}, lacks {lacking:?}:\n{}", case.field, case.by, ran.code, ran.stderr));
-        }
-    }
+        let is_wrong = ran.code != 1 || !lacking.is_empty();
+        is_wrong.then(|| format!("{} ({:?}): code {}, lacks {lacking:?}:\n{}", case.field, case.by, ran.code, ran.stderr))
+    };
+    // Each is a run of the program, which reads all schemas: as many at a time as there are processors.
+    let cases = cases();
+    let at_a_time = std::thread::available_parallelism().unwrap().get();
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let share = cases.len().div_ceil(at_a_time);
+        let shares: Vec<_> =
+            cases.chunks(share).map(|share| scope.spawn(|| share.iter().filter_map(wrong).collect::<Vec<_>>())).collect();
+        shares.into_iter().flat_map(|share| share.join().unwrap()).collect()
+    });
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
