@@ -105,7 +105,7 @@ impl Office {
             "observedGeneration": generation, "step": "AwaitingConfirmation", "backup": "old", "database": "shop",
             "conditions": [condition("Ready", "ApprovalPending", "the plan waits")],
             "plan": {"fingerprint": "0123456789abcdef", "summary": "database shop goes back to 08:00", "actions": ["restore it", "swap them"]},
-            "chosen": {"url": MANIFEST, "manifest": "ab", "destination": {"pvc": {"claimName": "backups"}}, "directory": "shop/1",
+            "chosen": {"url": MANIFEST, "manifest": "ab", "major": 15, "destination": {"pvc": {"claimName": "backups"}}, "directory": "shop/1",
                 "systemIdentifier": "7000", "replaces": 5, "snapshotAt": "2026-11-21T08:00:00Z", "bytes": 1,
                 "tables": {"count": 3, "rows": 5000},
                 "like": {"owner": "shop", "encoding": "UTF8", "collate": "C", "ctype": "C", "provider": "libc"}}}))
