@@ -118,7 +118,8 @@ impl Kubelet {
         let patch = Patch::Merge(json!({"metadata": {"uid": job.uid()}, "status": status}));
         match self.jobs.patch_status(&job.name_any(), &PatchParams::default(), &patch).await {
             Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            // That it bears another UID now is an invalid change in the API server's eyes.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() || status.is_invalid() => {}
             Err(error) => panic!("{}: {error}", job.name_any()),
         }
     }
