@@ -17,6 +17,9 @@
 #   azurite      azurite-blob: Microsoft's own server of Azure's blob protocol, for tests
 #   duckdb       $CACHE/python/duckdb: DuckDB for Python, to read exports with: PYTHONPATH=$CACHE/python/duckdb python3
 #   adbc         $CACHE/python/adbc: pyarrow and the ADBC driver for PostgreSQL, another writer of Parquet, for the benchmarks
+#   restic       restic, another who keeps backups, for the benchmarks
+#   aws          aws: the command line of Amazon's stores, what scripts upload with, for the benchmarks
+#   zstd         zstd, installed, for the benchmarks
 #   lint         shellcheck, installed
 #   deny         cargo-deny
 #   rust         cargo, when there is none
@@ -37,6 +40,7 @@ rustup_init=1.29.1
 duckdb=1.4.4
 adbc=1.13.0
 pyarrow=26.0.1
+aws=1.45.11
 embedded_postgres=(14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 
 say() { printf 'tools: %s\n' "$*" >&2; }
@@ -410,6 +414,25 @@ build_adbc() {
     quietly pip3 install --quiet --no-warn-script-location --only-binary=:all: --target "$1/modules" "adbc-driver-postgresql==$adbc" "pyarrow==$pyarrow"
 }
 
+# For the machine's own Python; its modules are its own, whatever else is installed.
+ensure_aws() {
+    local python
+    require_packages python3=python3 pip3=python3-pip
+    python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    ensure aws "$aws-python$python" build_aws
+}
+
+build_aws() {
+    quietly pip3 install --quiet --no-warn-script-location --only-binary=:all: --target "$1/modules" "awscli==$aws"
+    mkdir "$1/bin"
+    cat >"$1/bin/aws" <<'END'
+#!/bin/sh
+entry=$(dirname "$(dirname "$(readlink -f "$0")")")
+PYTHONPATH=$entry/modules exec python3 -m awscli "$@"
+END
+    chmod 755 "$1/bin/aws"
+}
+
 # What it is made of stands in its lock file. Scripts of packages are not run: nothing needs them.
 azurite_key() { cat "$here"/npm/azurite/package*.json | sha256sum | cut -c1-12; }
 
@@ -438,6 +461,9 @@ ensure_tool() {
         azurite) ensure azurite "$(azurite_key)" build_azurite ;;
         duckdb) ensure_duckdb ;;
         adbc) ensure_adbc ;;
+        aws) ensure_aws ;;
+        restic) ensure restic "$(codename)" unpack_programs restic usr/bin/restic ;;
+        zstd) require_packages zstd=zstd ;;
         lint) require_packages shellcheck=shellcheck ;;
         promtool) ensure promtool "$(codename)" unpack_programs prometheus usr/bin/promtool ;;
         *) fail "no tool '$1': see the head of $0" ;;

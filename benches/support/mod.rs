@@ -1,9 +1,12 @@
 //! What do the benchmarks share? Interleaved rounds, medians with their spread, ratios, and what machine this is.
 #![allow(dead_code, reason = "each benchmark uses another part of it")]
 
+pub mod clients;
 pub mod cluster;
+pub mod dumps;
 pub mod load;
 pub mod tables;
+pub mod watched;
 
 use std::time::Duration;
 

@@ -61,10 +61,14 @@ pub struct Plan {
     pub fault: Fault,
 }
 
+/// Whether a request, given as its method, path and query, is broken.
+type Which = Box<dyn Fn(&str) -> bool + Send>;
+
 #[derive(Default)]
 struct State {
     requests: Vec<String>,
     plan: Option<Plan>,
+    those: Option<(Which, Fault)>,
 }
 
 /// The proxy.
@@ -108,7 +112,12 @@ impl Proxy {
 
     /// Numbers anew, and breaks by this plan from now on.
     pub fn play(&self, plan: Option<Plan>) {
-        *self.state.lock().unwrap() = State { requests: vec![], plan };
+        *self.state.lock().unwrap() = State { requests: vec![], plan, those: None };
+    }
+
+    /// Numbers anew, and breaks these requests in this way from now on. A request is its method, path and query: `PUT /bucket/key?partNumber=1`.
+    pub fn break_those(&self, which: impl Fn(&str) -> bool + Send + 'static, fault: Fault) {
+        *self.state.lock().unwrap() = State { those: Some((Box::new(which), fault)), ..State::default() };
     }
 
     /// The requests since then, each as method and what it is about.
@@ -144,7 +153,10 @@ impl Way {
             let about = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             let query = request.uri().query().unwrap_or_default().to_owned();
             state.requests.push(format!("{} {about}?{query}", request.method()));
-            state.plan.filter(|plan| number == plan.first || (plan.lasting && number > plan.first)).map(|plan| plan.fault)
+            let whole = format!("{} {}", request.method(), request.uri());
+            let those = state.those.as_ref().filter(|(which, _)| which(&whole)).map(|(_, fault)| *fault);
+            let planned = state.plan.filter(|plan| number == plan.first || (plan.lasting && number > plan.first));
+            those.or(planned.map(|plan| plan.fault))
         };
         let is_head = request.method() == Method::HEAD;
         match fault {
@@ -168,20 +180,21 @@ impl Way {
             }),
             _ => {}
         }
-        let answer = self.forward(request).await;
+        let answer = self.forward(request).await.ok_or(Cut)?;
         match fault {
             Some(Fault::CutAfter) => Err(Cut),
             fault => Ok(spoiled(answer, fault)),
         }
     }
 
-    async fn forward(&self, request: Request<Incoming>) -> (StatusCode, http::HeaderMap, Bytes) {
+    /// The server's answer; none where the connection to it broke, as when the client has gone in the middle of its request.
+    async fn forward(&self, request: Request<Incoming>) -> Option<(StatusCode, http::HeaderMap, Bytes)> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let url = format!("{}{}", self.to, parts.uri.path_and_query().map_or("/", |path| path.as_str()));
-        let answer = self.client.request(parts.method, url).headers(parts.headers).body(body).send().await.unwrap();
+        let answer = self.client.request(parts.method, url).headers(parts.headers).body(body).send().await.ok()?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        (status, headers, answer.bytes().await.unwrap_or_default())
+        Some((status, headers, answer.bytes().await.unwrap_or_default()))
     }
 
     fn each_object(&self, change: impl Fn(&std::path::Path)) {
