@@ -6,12 +6,12 @@
 mod answer;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -20,6 +20,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
+use tokio::sync::watch as channel;
 use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
@@ -36,6 +37,12 @@ pub enum WriteFault {
     Refused(u16, Option<u32>),
     /// It is carried out, and answered with this status all the same, as a 504 may be.
     Disowned(u16),
+    /// It disappears: nobody answers.
+    Swallowed,
+    /// It is carried out, and nobody answers.
+    Unanswered,
+    /// Nobody answers it nor anything else for this long, and every watch breaks.
+    Outage(Duration),
 }
 
 /// What happens to reads that are no watches.
@@ -70,10 +77,14 @@ pub struct KubeFaults(Arc<Mutex<State>>);
 struct State {
     writes: Vec<Write>,
     planned: BTreeMap<usize, WriteFault>,
+    each: Option<(WriteFault, BTreeSet<String>)>,
     unmet: usize,
+    met: usize,
     reads: Option<(ReadFault, usize)>,
     first_answers: HashMap<String, Bytes>,
     watch: Option<(WatchFault, usize)>,
+    outage_until: Option<Instant>,
+    outages: channel::Sender<()>,
 }
 
 type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -110,6 +121,17 @@ impl KubeFaults {
         state.planned.insert(number, fault);
     }
 
+    /// From now on every write but events will meet this fault when it is sent for the first time; which number stands where in it does not
+    /// make another one of it.
+    pub fn plan_each(&self, fault: WriteFault) {
+        self.lock().each = Some((fault, BTreeSet::new()));
+    }
+
+    /// How many faults of writes have been met so far.
+    pub fn met(&self) -> usize {
+        self.lock().met
+    }
+
     /// The next `times` reads will meet this fault. A read that has no past passes and does not count for [`ReadFault::Stale`].
     pub fn plan_reads(&self, fault: ReadFault, times: usize) {
         self.lock().reads = Some((fault, times));
@@ -123,7 +145,7 @@ impl KubeFaults {
     /// Whether every planned fault has been met, to its end.
     pub fn all_met(&self) -> bool {
         let state = self.lock();
-        state.unmet == 0 && state.reads.is_none() && state.watch.is_none()
+        state.unmet == 0 && state.reads.is_none() && state.watch.is_none() && !state.is_out()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -133,7 +155,13 @@ impl KubeFaults {
     fn next_write(&self, what: String, body: &Bytes) -> Option<WriteFault> {
         let mut state = self.lock();
         let number = state.writes.len() + 1;
-        let fault = state.planned.remove(&number);
+        let planned = state.planned.remove(&number);
+        let fault = planned.or_else(|| state.unnumbered(&what, body));
+        state.unmet += usize::from(planned.is_none() && fault.is_some());
+        if let Some(WriteFault::Outage(time)) = fault {
+            state.outage_until = Some(Instant::now() + time);
+            state.outages.send_replace(());
+        }
         state.writes.push(Write { number, what, body: String::from_utf8_lossy(body).into_owned(), fault });
         fault
     }
@@ -155,6 +183,20 @@ impl KubeFaults {
         let (fault, times) = state.watch?;
         state.watch = (times > 1).then_some((fault, times - 1));
         Some(fault)
+    }
+}
+
+impl State {
+    /// The fault that a write meets for what it is.
+    fn unnumbered(&mut self, what: &str, body: &Bytes) -> Option<WriteFault> {
+        let (fault, known) = self.each.as_mut()?;
+        let text = format!("{what} {}", String::from_utf8_lossy(body)).replace(|c: char| c.is_ascii_digit(), "");
+        (!what.contains("/events") && known.insert(text)).then_some(*fault)
+    }
+
+    /// Whether nobody answers just now.
+    fn is_out(&self) -> bool {
+        self.outage_until.is_some_and(|until| Instant::now() < until)
     }
 }
 
@@ -182,7 +224,11 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (inner, faults) = (self.inner.clone(), self.faults.clone());
+        let shared = faults.clone();
         let send = async move |request| {
+            if shared.lock().is_out() {
+                return Err(answer::broken());
+            }
             let response = inner.oneshot(request).await.map_err(Into::into)?;
             Ok(response.map(|body: B| body.map_err(Into::into).boxed_unsync()))
         };
@@ -213,15 +259,22 @@ async fn write<F: Future<Output = Answer>>(
     let send = send(Request::from_parts(head, Body::from(body)));
     let Some(fault) = fault else { return send.await };
     let answer = meet(fault, send).await;
-    faults.lock().unmet -= 1;
-    answer
+    {
+        let mut state = faults.lock();
+        state.unmet -= 1;
+        state.met += 1;
+    }
+    match fault {
+        WriteFault::Swallowed | WriteFault::Unanswered => std::future::pending().await,
+        _ => answer,
+    }
 }
 
 async fn meet(fault: WriteFault, send: impl Future<Output = Answer>) -> Answer {
     match fault {
-        WriteFault::CutBefore => Err(answer::broken()),
+        WriteFault::CutBefore | WriteFault::Swallowed | WriteFault::Outage(_) => Err(answer::broken()),
         WriteFault::Refused(status, retry_after) => Ok(answer::refused(status, retry_after)),
-        WriteFault::CutAfter => {
+        WriteFault::CutAfter | WriteFault::Unanswered => {
             send.await?.into_body().collect().await?;
             Err(answer::broken())
         }

@@ -8,12 +8,13 @@ mod connection;
 pub mod effect;
 mod message;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// What happens to one effect.
@@ -29,6 +30,10 @@ pub enum Fault {
     Delayed(Duration),
     /// It disappears, and so does everything after it; the connection stays open, and nobody answers any more.
     Swallowed,
+    /// The server has done it; its answer disappears, and so does everything after it; the connection stays open.
+    Unanswered,
+    /// Before the server hears of it, every connection breaks, and new ones are closed at once for this long.
+    Outage(Duration),
 }
 
 /// What happens to new connections.
@@ -69,14 +74,22 @@ type Shared = Arc<Mutex<State>>;
 struct State {
     effects: Vec<Effect>,
     planned: BTreeMap<usize, Fault>,
+    each: Option<(Fault, BTreeSet<String>)>,
     unmet: usize,
+    met: usize,
     startup: Option<(StartupFault, usize)>,
     connections: usize,
     witness: Option<Witness>,
+    refusal: Option<Refusal>,
+    outage_until: Option<Instant>,
+    outages: watch::Sender<()>,
 }
 
 /// Is shown the text of every effect before the server is.
 type Witness = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Says which SQLSTATE, if any, an effect of this text is answered with.
+type Refusal = Arc<dyn Fn(&str) -> Option<&'static str> + Send + Sync>;
 
 impl PgProxy {
     /// Stands before the server with this socket, which must let everybody in: the proxy passes every message on as it is.
@@ -111,6 +124,16 @@ impl PgProxy {
         state.planned.insert(number, fault);
     }
 
+    /// From now on every effect will meet this fault when its text is sent for the first time.
+    pub fn plan_each(&self, fault: Fault) {
+        lock(&self.state).each = Some((fault, BTreeSet::new()));
+    }
+
+    /// How many faults of effects have been met so far, to their end.
+    pub fn met(&self) -> usize {
+        lock(&self.state).met
+    }
+
     /// How many connections were made so far.
     pub fn connections(&self) -> usize {
         lock(&self.state).connections
@@ -121,6 +144,11 @@ impl PgProxy {
         lock(&self.state).witness = Some(Arc::new(witness));
     }
 
+    /// From now on every effect is refused for which this names a SQLSTATE, as by a server that does not allow it.
+    pub fn refuse(&self, refusal: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static) {
+        lock(&self.state).refusal = Some(Arc::new(refusal));
+    }
+
     /// Whether every effect for which a fault is planned has begun.
     pub fn all_begun(&self) -> bool {
         lock(&self.state).planned.is_empty()
@@ -129,7 +157,7 @@ impl PgProxy {
     /// Whether every planned fault has been met, to its end.
     pub fn all_met(&self) -> bool {
         let state = lock(&self.state);
-        state.unmet == 0 && state.startup.is_none()
+        state.unmet == 0 && state.startup.is_none() && !state.is_out()
     }
 
     /// The next `times` connections will meet this fault.
@@ -159,12 +187,33 @@ impl State {
     /// Numbers an effect; returns the fault that it is to meet.
     fn next_effect(&mut self, connection: usize, sql: String) -> Option<Fault> {
         let number = self.effects.len() + 1;
-        let fault = self.planned.remove(&number);
+        let planned = self.planned.remove(&number);
+        let fault = planned.or_else(|| self.unnumbered(&sql));
+        self.unmet += usize::from(planned.is_none() && fault.is_some());
+        if let Some(Fault::Outage(time)) = fault {
+            self.outage_until = Some(Instant::now() + time);
+            self.outages.send_replace(());
+        }
         self.effects.push(Effect { number, connection, sql, fault });
         fault
     }
 
+    /// The fault that an effect meets for its text.
+    fn unnumbered(&mut self, sql: &str) -> Option<Fault> {
+        let refused = self.refusal.as_ref().and_then(|refusal| refusal(sql)).map(Fault::Refused);
+        let each = self.each.as_mut().and_then(|(fault, known)| known.insert(sql.to_owned()).then_some(*fault));
+        each.or(refused)
+    }
+
+    /// Whether nobody is let in just now.
+    fn is_out(&self) -> bool {
+        self.outage_until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn next_startup(&mut self) -> Option<StartupFault> {
+        if self.is_out() {
+            return Some(StartupFault::Closed);
+        }
         let (fault, times) = self.startup?;
         self.startup = (times > 1).then_some((fault, times - 1));
         Some(fault)

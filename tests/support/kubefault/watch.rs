@@ -32,10 +32,12 @@ pub enum WatchFault {
 /// The same watch, with the faults that are planned.
 pub fn distorted(body: ResponseBody, faults: KubeFaults) -> ResponseBody {
     let (to, lines) = channel(64);
+    let mut outages = faults.lock().outages.subscribe();
     tokio::spawn(async move {
         let mut pump = Pump { faults, to: to.clone(), held: None };
         tokio::select! {
             () = to.closed() => {} // the client has given the watch up
+            _ = outages.changed() => drop(to.send(Err(answer::broken())).await),
             result = pump.run(body) => if let Err(error) = result {
                 let _ = to.send(Err(error)).await;
             },

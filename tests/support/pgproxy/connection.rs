@@ -70,6 +70,8 @@ struct Session {
     dirty: bool,
     /// Nothing from this answer on reaches the client; when it is complete, the connection breaks.
     withhold: Option<u64>,
+    /// It does not break, but falls silent.
+    stays: bool,
     /// The client's messages are thrown away up to its next Sync, as a server does after an error.
     skip_to_sync: bool,
     /// A fault is being met; it has been when the connection ends, or with the answer to what it was planned for.
@@ -90,6 +92,7 @@ impl Session {
             answered: 0,
             dirty: false,
             withhold: None,
+            stays: false,
             skip_to_sync: false,
             meeting: false,
             silent: false,
@@ -101,8 +104,10 @@ impl Session {
         let (server_read, mut to_server) = server.into_split();
         // Reading a message is not cancel-safe, so each side has a task for it.
         let (mut from_client, mut from_server) = (messages(client_read), messages(server_read));
+        let mut outages = lock(&self.state).outages.subscribe();
         loop {
             let go_on = tokio::select! {
+                _ = outages.changed() => false,
                 message = from_client.recv() => match message {
                     Some(message) => self.ask(message, &mut to_server, &mut to_client).await?,
                     None => false,
@@ -139,8 +144,11 @@ impl Session {
         self.meeting |= fault.is_some();
         match fault {
             None => {}
-            Some(Fault::CutBefore) => return Ok(false),
-            Some(Fault::CutAfter) => self.withhold = Some(self.asked + 1),
+            Some(Fault::CutBefore | Fault::Outage(_)) => return Ok(false),
+            Some(fault @ (Fault::CutAfter | Fault::Unanswered)) => {
+                self.withhold = Some(self.asked + 1);
+                self.stays = fault == Fault::Unanswered;
+            }
             Some(Fault::Swallowed) => {
                 self.silent = true;
                 self.met();
@@ -182,7 +190,12 @@ impl Session {
             return Ok(true);
         }
         if withheld {
-            return Ok(self.withhold.is_none_or(|answer| self.answered < answer));
+            let is_complete = self.withhold.is_some_and(|answer| self.answered >= answer);
+            if is_complete && self.stays {
+                self.silent = true;
+                self.met();
+            }
+            return Ok(!is_complete || self.stays);
         }
         client.write_all(&message.bytes).await?;
         Ok(true)
@@ -190,7 +203,10 @@ impl Session {
 
     /// The fault that is being met, if any, has been met.
     fn met(&mut self) {
-        lock(&self.state).unmet -= usize::from(std::mem::take(&mut self.meeting));
+        let met = usize::from(std::mem::take(&mut self.meeting));
+        let mut state = lock(&self.state);
+        state.unmet -= met;
+        state.met += met;
     }
 
     /// The first ReadyForQuery ends the login and answers no question.
