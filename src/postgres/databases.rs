@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::connect::{Session, Target};
 use super::error::{Fault, FaultKind};
-use super::server;
+use super::{fence, server};
+use crate::plan::restore::names::{Fence, Witness};
 use crate::plan::restore::sight::{Database, Sight};
 use crate::sql::restore as sql;
 
@@ -91,12 +92,15 @@ pub async fn look(session: &Session, wanted: &Wanted) -> Result<Sight, Fault> {
     let rows = session.client().query(DATABASES, &[&wanted.names, &wanted.oids, &wanted.uid]).await?;
     let database = |row: &tokio_postgres::Row| {
         let (slots, active): (Vec<String>, Vec<bool>) = (row.get(10), row.get(11));
+        let witness = Witness::read(row.get(5)).filter(|witness| witness.restore == wanted.uid);
+        let fence = witness.and_then(|witness| witness.fence);
         Database {
             oid: row.get(0),
             name: row.get(1),
             owner: row.get(2),
             is_ours: row.get(3),
-            is_open: row.get(4),
+            is_open: row.get(4) && fence.is_none(),
+            fence,
             comment: row.get(5),
             bytes: row.get(6),
             sessions: row.get(7),
@@ -161,60 +165,88 @@ async fn end_sessions(session: &Session, oid: u32) -> Result<Vec<String>, Fault>
 /// How the names change: all in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swap {
-    /// What gives the name away, what it is called then, and the comment that it gets. Where nothing takes the name it is open under the other
+    /// What gives the name away, what it is called then, and the witness that it gets. Where nothing takes the name it is open under the other
     /// one, for those who know it.
-    pub leaves: Option<(Database, String, String)>,
+    pub leaves: Option<(Database, String, Witness)>,
     /// What takes the name, and the comment that it gets. It is open then.
     pub comes: Option<(Database, Option<String>)>,
     /// The name.
     pub name: String,
 }
 
+/// How the names have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swapped {
+    /// For how long nobody could connect.
+    pub away: Duration,
+    /// Whether superusers could, since the server does not let a database be closed to them.
+    pub by_privileges: bool,
+}
+
 impl Swap {
-    fn statements(&self) -> String {
+    /// All in one transaction, which is not yet committed. What gave the name away stays closed as it is, unless nothing takes the name.
+    async fn statements(&self, session: &Session, closed: Option<&Fence>) -> Result<String, Fault> {
         let mut statements = vec!["BEGIN".to_owned()];
         if let Some((leaves, to, witness)) = &self.leaves {
             statements.push(sql::rename(&leaves.name, to));
-            statements.push(sql::comment(to, Some(witness)));
-            if self.comes.is_none() {
-                statements.push(sql::allow_connections(to, true));
+            let stays_closed = self.comes.is_some();
+            let witness = Witness { fence: closed.filter(|_| stays_closed).cloned(), ..witness.clone() };
+            statements.push(sql::comment(to, Some(&witness.text())));
+            match closed {
+                _ if stays_closed => {}
+                Some(closed) => statements.extend(fence::lifting(session, to, &leaves.owner, closed).await?),
+                None => statements.push(sql::allow_connections(to, true)),
             }
         }
         if let Some((comes, comment)) = &self.comes {
             statements.push(sql::rename(&comes.name, &self.name));
             statements.push(sql::comment(&self.name, comment.as_deref()));
-            if !comes.is_open {
-                statements.push(sql::allow_connections(&self.name, true));
+            match &comes.fence {
+                Some(closed) => statements.extend(fence::lifting(session, &self.name, &comes.owner, closed).await?),
+                None if comes.is_open => {}
+                None => statements.push(sql::allow_connections(&self.name, true)),
             }
         }
-        statements.join("; ")
+        Ok(statements.join("; "))
     }
 }
 
-/// Closes what gives the name away, ends its sessions, and gives the name to the other, which is open then. Answers for how long nobody could
-/// connect.
+/// Closes what gives the name away, ends its sessions, and gives the name to the other, which is open then.
 ///
 /// # Errors
-/// What the server said. Then the former may be closed, and the names are as they were unless the connection broke at the commit.
-pub async fn swap(session: &Session, swap: &Swap) -> Result<Duration, Fault> {
+/// What the server said. Then the names are as they were, and the former is open again, unless the connection broke.
+pub async fn swap(session: &Session, swap: &Swap) -> Result<Swapped, Fault> {
     let begun = Instant::now();
-    if let Some((leaves, ..)) = &swap.leaves {
-        run(session, &sql::allow_connections(&leaves.name, false)).await?;
+    let mut closed = None;
+    let done = close_and_rename(session, swap, &mut closed).await;
+    if let (Err(_), Some((leaves, _, witness)), false) = (&done, &swap.leaves, session.is_closed()) {
+        // Nobody waits for the next try.
+        let comment = Some(Witness { fence: closed.clone(), ..witness.clone() }.text()).filter(|_| closed.is_some());
+        let leaves = Database { fence: closed.clone(), comment: comment.or(leaves.comment.clone()), ..leaves.clone() };
+        drop(fence::open(session, &leaves, &witness.restore).await);
+    }
+    done.map(|()| Swapped { away: begun.elapsed(), by_privileges: closed.is_some() })
+}
+
+async fn close_and_rename(session: &Session, swap: &Swap, closed: &mut Option<Fence>) -> Result<(), Fault> {
+    if let Some((leaves, _, witness)) = &swap.leaves {
+        *closed = fence::close(session, leaves, witness).await?;
         empty(session, leaves).await?;
     }
     if let Some((comes, _)) = &swap.comes {
         empty(session, comes).await?;
     }
-    let renamed = in_transaction(session, swap).await;
+    let statements = swap.statements(session, closed.as_ref()).await?;
+    let renamed = in_transaction(session, swap, &statements).await;
     if renamed.is_err() && !session.is_closed() {
         run(session, "ROLLBACK").await?;
     }
-    renamed.map(|()| begun.elapsed())
+    renamed
 }
 
 /// Commits only where the names went to the databases that were meant: what the statements name are names.
-async fn in_transaction(session: &Session, swap: &Swap) -> Result<(), Fault> {
-    run(session, &swap.statements()).await?;
+async fn in_transaction(session: &Session, swap: &Swap, statements: &str) -> Result<(), Fault> {
+    run(session, statements).await?;
     let query = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
     let oid =
         async |name: &String| Ok::<Option<u32>, Fault>(session.client().query_opt(query, &[name]).await?.map(|row| row.get(0)));

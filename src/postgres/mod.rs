@@ -6,6 +6,7 @@ pub mod databases;
 pub mod details;
 pub mod error;
 pub mod execute;
+pub mod fence;
 pub mod lock;
 pub mod pooler;
 pub mod retention;

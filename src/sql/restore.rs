@@ -39,6 +39,35 @@ pub fn allow_connections(name: &str, allowed: bool) -> String {
     format!("ALTER DATABASE {} ALLOW_CONNECTIONS {allowed}", ident(name))
 }
 
+/// Closes a database to everybody but superusers, by what its owner may do: nobody of these may connect, and no more than none at a time.
+pub fn close_by_privileges(name: &str, owner: &str, roles: &[String]) -> Vec<String> {
+    let revoke = |role: &String| format!("REVOKE CONNECT ON DATABASE {} FROM {role}", ident(name));
+    let revoked = as_role(owner, roles.iter().map(revoke).collect());
+    revoked.into_iter().chain([connection_limit(name, 0)]).collect()
+}
+
+/// Opens it as it was: to these roles, each with whether it may grant that, and to so many sessions at a time.
+pub fn open_by_privileges(name: &str, owner: &str, roles: &[(String, bool)], limit: i32) -> Vec<String> {
+    let grant = |(role, grantable): &(String, bool)| {
+        let option = if *grantable { " WITH GRANT OPTION" } else { "" };
+        format!("GRANT CONNECT ON DATABASE {} TO {role}{option}", ident(name))
+    };
+    let granted = as_role(owner, roles.iter().map(grant).collect());
+    granted.into_iter().chain([connection_limit(name, limit)]).collect()
+}
+
+/// A role that may grant something itself takes away and gives what it has granted, not what the owner has (PostgreSQL, GRANT, Notes).
+fn as_role(role: &str, statements: Vec<String>) -> Vec<String> {
+    if statements.is_empty() {
+        return statements;
+    }
+    [format!("SET LOCAL ROLE {}", ident(role))].into_iter().chain(statements).chain(["RESET ROLE".to_owned()]).collect()
+}
+
+fn connection_limit(name: &str, limit: i32) -> String {
+    format!("ALTER DATABASE {} CONNECTION LIMIT {limit}", ident(name))
+}
+
 /// Gives a database another name.
 pub fn rename(name: &str, to: &str) -> String {
     format!("ALTER DATABASE {} RENAME TO {}", ident(name), ident(to))
@@ -54,7 +83,7 @@ pub fn drop(name: &str) -> String {
 pub fn properties(name: &str, like: &Properties) -> Vec<String> {
     let mut statements = Vec::new();
     if like.connection_limit >= 0 {
-        statements.push(format!("ALTER DATABASE {} CONNECTION LIMIT {}", ident(name), like.connection_limit));
+        statements.push(connection_limit(name, like.connection_limit));
     }
     if let Some(grants) = &like.grants {
         statements.push(format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", ident(name)));

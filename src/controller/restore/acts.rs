@@ -1,7 +1,5 @@
 //! How is each thing done that a pass of a Restore may do? One function for each; what it changes in the status is the record of it.
 
-use std::time::Duration;
-
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -16,11 +14,12 @@ use crate::cluster::workloads::{self, Lowered};
 use crate::pass;
 use crate::plan::action::Blocked;
 use crate::plan::restore::names::{self, Role, Witness};
+use crate::plan::restore::replace::broken_off;
 use crate::plan::restore::report::Said;
 use crate::plan::restore::sight::Database;
 use crate::plan::restore::{self, Act};
-use crate::postgres::Fault;
-use crate::postgres::databases::{self, Swap};
+use crate::postgres::databases::{self, Swap, Swapped};
+use crate::postgres::{Fault, fence};
 use crate::sql::restore as sql;
 
 /// How soon is looked again whether Pods are gone or workloads are back.
@@ -78,7 +77,13 @@ impl Turn<'_> {
                 self.status.failure = Some(failure.clone());
                 Ok(Outcome::done(format!("gives up: {failure}")))
             }
-            Act::Keep(until) => {
+            Act::TryAgain(failure, at) => {
+                self.status.failure = Some(failure.clone());
+                Ok(Outcome::new(Said::new(Reason::VerificationFailed, failure), Then::At(at)))
+            }
+            Act::Keep(kept, until) => {
+                // The record of a swap may have been lost.
+                self.status.previous_database = Some(kept.name);
                 self.status.rollback_until = Some(Time(until));
                 Ok(Outcome::new(self.kept(until), Then::At(until)))
             }
@@ -137,6 +142,9 @@ impl Turn<'_> {
     }
 
     pub(super) async fn remove(&mut self, database: &Database) -> Result<Outcome, Blocked> {
+        if let Some(failure) = database.witness(&self.owner.uid).and_then(|witness| witness.failure) {
+            self.note_failure(&failure.message);
+        }
         let removed = databases::remove(&self.session, database).await;
         removed.map_err(|fault| self.fault(&format!("dropping database {}", database.name), &fault))?;
         if self.status.restored_oid == Some(database.oid.into()) && self.status.step < Step::Quiescing {
@@ -144,6 +152,13 @@ impl Turn<'_> {
         }
         self.status.verification = self.status.verification.take().filter(|_| self.status.step >= Step::Quiescing);
         Ok(Outcome::done(format!("dropped database {}", database.name)))
+    }
+
+    /// Why a try broke off that could not put back what was dropped. What follows is another try.
+    pub(super) fn note_failure(&mut self, message: &str) {
+        if self.is_dropped() {
+            self.status.failure = Some(broken_off(message));
+        }
     }
 
     async fn record(&mut self) -> Result<Outcome, Blocked> {
@@ -177,7 +192,7 @@ impl Turn<'_> {
                 true => (Role::Restored, names::beside(&self.target, uid)),
                 false => (Role::Previous, names::previous(&self.target, uid)),
             };
-            let witness = Witness::new(uid, role, leaves.comment.clone()).text();
+            let witness = Witness::new(uid, role, leaves.own_comment(uid));
             (leaves, name, witness)
         });
         let comes = comes.map(|comes| {
@@ -185,26 +200,23 @@ impl Turn<'_> {
             (comes, comment)
         });
         let swap = Swap { comes, name: self.target.clone(), leaves };
-        let fenced = match databases::swap(&self.session, &swap).await {
-            Ok(fenced) => fenced,
-            Err(fault) => {
-                // Nobody waits for the next try. Where there is no answer it opens the database itself.
-                if let (Some((leaves, ..)), false) = (&swap.leaves, self.session.is_closed()) {
-                    drop(databases::run(&self.session, &sql::allow_connections(&leaves.name, true)).await);
-                }
-                return Err(self.fault(&format!("giving the name {} to the other database", self.target), &fault));
-            }
-        };
-        Ok(self.swapped(swap, completes, fenced))
+        let swapped = databases::swap(&self.session, &swap).await;
+        let what = format!("giving the name {} to the other database", self.target);
+        let swapped = swapped.map_err(|fault| self.fault(&what, &fault))?;
+        Ok(self.swapped(swap, completes, swapped))
     }
 
-    fn swapped(&mut self, swap: Swap, completes: bool, fenced: Duration) -> Outcome {
+    fn swapped(&mut self, swap: Swap, completes: bool, Swapped { away, by_privileges }: Swapped) -> Outcome {
         let target = &self.target;
         let was_away = swap.leaves.is_none();
         let message = match (&swap.comes, &swap.leaves) {
             (None, _) => format!("database {target} has given its name away"),
             (Some(_), None) => format!("there is a database {target} again"),
-            (Some(_), Some(_)) => format!("database {target} accepts connections again after {} ms", fenced.as_millis()),
+            (Some(_), Some(_)) => format!("database {target} accepts connections again after {} ms", away.as_millis()),
+        };
+        let message = match by_privileges {
+            true => format!("{message}; the server refuses ALLOW_CONNECTIONS, so superusers could connect all the time"),
+            false => message,
         };
         self.status.previous_database = swap.leaves.map(|(_, name, _)| name);
         if swap.comes.is_none() {
@@ -214,9 +226,10 @@ impl Turn<'_> {
         if completes {
             let now = self.now();
             self.status.completed_at.get_or_insert(Time(now));
+            self.status.failure = None;
         }
         if !was_away {
-            self.status.fenced_millis = Some(i64::try_from(fenced.as_millis()).unwrap_or(i64::MAX));
+            self.status.fenced_millis = Some(i64::try_from(away.as_millis()).unwrap_or(i64::MAX));
         }
         self.enter(Step::ScalingUp);
         Outcome::done(message)
@@ -226,6 +239,7 @@ impl Turn<'_> {
     fn complete(&mut self) -> Outcome {
         let now = self.now();
         self.status.completed_at = Some(Time(now));
+        self.status.failure = None;
         let previous = self.sight.databases.iter().find(|database| database.is(&self.owner.uid, Role::Previous));
         self.status.previous_database = previous.map(|previous| previous.name.clone());
         self.enter(Step::ScalingUp);
@@ -233,7 +247,7 @@ impl Turn<'_> {
     }
 
     async fn open(&mut self, database: &Database) -> Result<Outcome, Blocked> {
-        let opened = databases::run(&self.session, &sql::allow_connections(&database.name, true)).await;
+        let opened = fence::open(&self.session, database, &self.owner.uid).await;
         opened.map_err(|fault| self.fault(&format!("opening database {}", database.name), &fault))?;
         Ok(Outcome::done(format!("database {} accepts connections", database.name)))
     }

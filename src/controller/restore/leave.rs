@@ -7,9 +7,9 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::turn::Turn;
 use super::{Outcome, Restores, Then, acts};
-use crate::api::restore::{RestoreStatus, Step};
+use crate::api::restore::{RestoreStatus, Step, Strategy};
 use crate::api::{Reason, Restore};
-use crate::cluster::jobs::Owner;
+use crate::cluster::jobs::{self, Owner};
 use crate::controller::kind::Report;
 use crate::plan::action::Blocked;
 use crate::plan::restore::report::Said;
@@ -22,11 +22,21 @@ pub(super) fn needs_finalizer(object: &Restore) -> bool {
     object.status.as_ref().is_some_and(|status| status.step > Step::AwaitingConfirmation && status.step != Step::Done)
 }
 
+/// Whether there is no way to that server any more, for anybody.
+fn is_for_good(blocked: &Blocked) -> bool {
+    matches!(blocked.reason, Reason::DatabaseNotFound | Reason::SecretNotFound)
+}
+
+/// Whether there may be no database of the name.
+fn is_replacing(object: &Restore, status: &RestoreStatus) -> bool {
+    let is_between = matches!(status.step, Step::Restoring | Step::Fencing | Step::Swapping | Step::Unfencing);
+    object.spec.strategy == Strategy::Replace && is_between && status.completed_at.is_none()
+}
+
 impl Restores {
     /// One pass over a Restore that somebody has deleted; `None` where nothing of it is left.
     pub(super) async fn leave(&self, object: &Restore, owner: &Owner) -> Result<Option<Report>, Blocked> {
         drop(self.held().remove(&owner.uid));
-        self.context.jobs.stop(owner).await?;
         let mut status = object.status.clone().unwrap_or_default();
         let left = self.put_back(object, owner, &mut status).await;
         let waits = match left {
@@ -35,8 +45,7 @@ impl Restores {
                 return Ok(None);
             }
             Ok(Some(said)) => Outcome::new(said, Then::At(self.now() + SignedDuration::from_secs(1))),
-            // There is no way to that server any more, for anybody.
-            Err(blocked) if matches!(blocked.reason, Reason::DatabaseNotFound | Reason::SecretNotFound) => {
+            Err(blocked) if is_for_good(&blocked) || jobs::is_terminating(&self.context.client, &owner.namespace).await => {
                 self.tell(object, true, &format!("let go although its database could not be looked after: {}", blocked.message))
                     .await;
                 return Ok(None);
@@ -52,16 +61,22 @@ impl Restores {
             let mut turn = match Turn::begin(&self.context, object, owner, status.clone()).await {
                 Ok(turn) => turn,
                 Err(blocked) => {
-                    // Workloads need not wait for a server that does not answer.
-                    acts::raise_all(&self.context, owner, status).await?;
+                    // Workloads need not wait for a server that does not answer, unless they would wait for the database.
+                    if is_for_good(&blocked) || !is_replacing(object, status) {
+                        self.context.jobs.stop(owner).await?;
+                        acts::raise_all(&self.context, owner, status).await?;
+                    }
                     return Err(blocked);
                 }
             };
+            if !turn.is_dropped() {
+                self.context.jobs.stop(owner).await?;
+            }
             let outcome = turn.let_go().await;
             *status = turn.end().0;
             match outcome? {
                 None => return Ok(None),
-                Some(Outcome { said, then: Then::At(_), .. }) => return Ok(Some(said)),
+                Some(Outcome { said, then: Then::At(_) | Then::Wait, .. }) => return Ok(Some(said)),
                 Some(_) => {}
             }
         }

@@ -126,7 +126,12 @@ impl Turn<'_> {
                 self.status.failure = Some(blocked.message);
                 Ok(Outcome::done("gives up"))
             }
-            Err(blocked) => Err(blocked),
+            Err(blocked) => {
+                if matches!(blocked.reason, Reason::VerificationFailed | Reason::BackupDamaged | Reason::JobFailed) {
+                    self.note_failure(&blocked.message);
+                }
+                Err(blocked)
+            }
         }
     }
 

@@ -11,8 +11,8 @@ use crate::cluster::jobs::Owner;
 use crate::cluster::objects::{self, Fetched};
 use crate::pass;
 use crate::plan::action::Blocked;
-use crate::plan::restore::sight::Sight;
-use crate::plan::restore::{Facts, names};
+use crate::plan::restore::sight::{Places, Sight};
+use crate::plan::restore::{Facts, names, replace};
 use crate::postgres::{Session, databases};
 use crate::target;
 
@@ -75,6 +75,12 @@ impl<'a> Turn<'a> {
     /// The status, and the session whose lock stands until it is written.
     pub fn end(self) -> (RestoreStatus, Session) {
         (self.status, self.session)
+    }
+
+    /// Whether there is no database of the name any more, and none that could get it back.
+    pub fn is_dropped(&self) -> bool {
+        let places = Places::of(&self.sight, &self.target, &self.owner.uid, &self.status);
+        replace::is_dropped(&self.facts(), &places)
     }
 
     pub fn facts(&self) -> Facts<'_> {

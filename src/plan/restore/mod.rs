@@ -12,7 +12,7 @@
 pub mod check;
 pub mod names;
 pub mod preflight;
-mod replace;
+pub mod replace;
 pub mod report;
 pub mod selector;
 pub mod sight;
@@ -80,8 +80,10 @@ pub enum Act {
     Raise,
     /// It has failed for this reason; what follows puts things back.
     GiveUp(String),
-    /// The other database is kept until this moment.
-    Keep(Timestamp),
+    /// It has failed for this reason when nothing could be put back any more: it is tried again at this moment.
+    TryAgain(String, Timestamp),
+    /// This other database is kept until this moment.
+    Keep(Database, Timestamp),
     /// There is nothing to do any more.
     Rest,
 }
@@ -99,13 +101,13 @@ pub fn next(facts: &Facts<'_>) -> Act {
     if status.step == Step::Done {
         return Act::Rest;
     }
-    if status.failure.is_some() {
-        return putting_back(facts, &places);
-    }
     let before = status.completed_at.is_none();
     if before && places.is_swapped() {
         // The operator died after the names had changed and before it had written so.
         return Act::Complete;
+    }
+    if status.failure.is_some() && !replace::is_dropped(facts, &places) {
+        return putting_back(facts, &places);
     }
     if status.step == Step::Keeping {
         return keeping(facts, &places);
@@ -131,10 +133,13 @@ pub fn next(facts: &Facts<'_>) -> Act {
 }
 
 /// What is left to do for a Restore that somebody deletes: the database is open under its name, workloads come back, and what only the restore
-/// needed goes. A replaced database that is kept stays.
+/// needed goes. A replaced database that is kept stays. Where there is none any more, the restore first goes on to its end.
 pub fn letting_go(facts: &Facts<'_>) -> Act {
     let Facts { status, sight, target, uid, .. } = facts;
     let places = Places::of(sight, target, uid, status);
+    if replace::is_dropped(facts, &places) {
+        return next(facts);
+    }
     if let Some(back) = opening(&places) {
         return back;
     }
@@ -298,22 +303,27 @@ fn keeping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     }
     let live = places.live.map(|live| live.oid);
     let both = [places.restored, places.replaced];
-    let Some(kept) = both.into_iter().flatten().find(|kept| Some(kept.oid) != live && kept.witness(uid).is_some()) else {
-        // Nothing is kept any more.
-        return Act::Enter(Step::Done);
-    };
+    // Where nothing is kept any more, all is done.
+    let Some(kept) = kept(places, uid) else { return Act::Enter(Step::Done) };
     if both.iter().flatten().any(|ours| Some(ours.oid) == live) && wanted(facts, places).is_some() {
         return Act::Record;
     }
     // What cannot be counted has no end.
     let until = kept_until(spec, status).unwrap_or(Timestamp::MAX);
     if until > *now {
-        return Act::Keep(until);
+        return Act::Keep(kept.clone(), until);
     }
     if let Some(refused) = undroppable(kept) {
         return Act::Refuse(refused);
     }
     Act::Drop(kept.clone())
+}
+
+/// The one of the two databases that does not have the name.
+fn kept<'a>(places: &Places<'a>, uid: &str) -> Option<&'a Database> {
+    let live = places.live.map(|live| live.oid);
+    let both = [places.restored, places.replaced];
+    both.into_iter().flatten().find(|kept| Some(kept.oid) != live && kept.witness(uid).is_some())
 }
 
 /// Until when the other database is kept.

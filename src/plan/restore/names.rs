@@ -52,6 +52,19 @@ pub struct Witness {
     /// Why the try that filled it broke off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Who could connect before it was closed by its privileges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+}
+
+/// Who could connect to a database before it was closed by its privileges, where the server does not let it be closed altogether.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fence {
+    /// Its connection limit; -1 is none.
+    pub limit: i32,
+    /// OIDs of the roles from which CONNECT was taken, 0 for PUBLIC, and whether each could grant it.
+    pub connect: Vec<(u32, bool)>,
 }
 
 /// Why a try to restore broke off.
@@ -74,6 +87,8 @@ pub enum Role {
     Restored,
     /// It was replaced.
     Previous,
+    /// It still has the name, and is about to give it away.
+    Leaving,
 }
 
 /// What was proven of a restored database.
@@ -97,7 +112,7 @@ pub struct Proof {
 impl Witness {
     /// Of a database of this restore.
     pub fn new(uid: &str, role: Role, comment: Option<String>) -> Self {
-        Self { restore: uid.to_owned(), role, comment, proof: None, failure: None }
+        Self { restore: uid.to_owned(), role, comment, proof: None, failure: None, fence: None }
     }
 
     /// What a comment says; `None` for one that somebody else has written.

@@ -11,11 +11,18 @@ use super::names::{Failure, Witness};
 use super::sight::{Database, Places};
 use super::{ATTEMPTS, Act, Facts, is_late, out_of_time, undroppable};
 use crate::api::Reason;
-use crate::api::restore::Step;
+use crate::api::restore::{Step, Strategy};
 use crate::plan::action::Blocked;
 
 /// Longest time between two tries to restore what was dropped.
 const LONGEST: i64 = 3600;
+
+/// Whether the database was dropped, and none has its name: from then on the restore goes on, whatever happens.
+pub fn is_dropped(facts: &Facts<'_>, places: &Places<'_>) -> bool {
+    let had_one = facts.status.chosen.as_ref().is_some_and(|chosen| chosen.replaces.is_some());
+    let is_gone = places.live.is_none() && places.replaced.is_none();
+    facts.spec.strategy == Strategy::Replace && facts.status.completed_at.is_none() && had_one && is_gone
+}
 
 /// The database gives its name away, or the restored one takes it.
 pub(super) fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
@@ -64,7 +71,7 @@ pub(super) fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     match restored.witness(uid) {
         None => Act::Witness(restored.clone()),
         Some(Witness { failure: Some(failure), .. }) => match again_at(&failure, status.attempts) {
-            Some(at) if at > *now => Act::Refuse(broken_off(&failure, at)),
+            Some(at) if at > *now => Act::TryAgain(broken_off(&failure.message), at),
             _ => Act::Drop(restored.clone()),
         },
         Some(_) if status.verification.is_none() => Act::Fill(restored.clone()),
@@ -79,10 +86,7 @@ fn again_at(failure: &Failure, attempts: i32) -> Option<jiff::Timestamp> {
     failure.at.saturating_add(SignedDuration::from_secs(seconds)).ok()
 }
 
-fn broken_off(failure: &Failure, at: jiff::Timestamp) -> Blocked {
-    let message = format!(
-        "the restore broke off after the database was dropped, so workloads stay down; it is tried again at {at:.0}: {}",
-        failure.message
-    );
-    Blocked::new(Reason::VerificationFailed, message)
+/// What has failed, for the status.
+pub fn broken_off(message: &str) -> String {
+    format!("the restore broke off after the database was dropped, so workloads stay down, and it is tried again: {message}")
 }

@@ -36,6 +36,7 @@ pub fn state(status: &RestoreStatus, said: &Said) -> State {
     let failure = status.failure.as_deref();
     let (ready, reason, message) = match (failure, status.step) {
         (Some(failure), Step::Done) => (false, Reason::RestoreFailed, failure.to_owned()),
+        (Some(failure), _) if *failure == said.message => (false, said.reason, failure.to_owned()),
         (Some(failure), _) => (false, said.reason, format!("{} (it has failed: {failure})", said.message)),
         (None, Step::Keeping | Step::Done) => (said.reason.class() == Class::Fine, said.reason, said.message.clone()),
         (None, _) => (false, said.reason, said.message.clone()),

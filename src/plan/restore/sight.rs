@@ -1,6 +1,6 @@
 //! What is seen of a server where a backup is restored? Its role, and the databases that the restore concerns.
 
-use super::names::{Role, Witness, beside};
+use super::names::{Fence, Role, Witness, beside};
 use crate::api::restore::RestoreStatus;
 
 /// What was seen.
@@ -33,8 +33,10 @@ pub struct Database {
     pub owner: String,
     /// Whether our role has the owner's rights.
     pub is_ours: bool,
-    /// Whether it accepts connections at all.
+    /// Whether it accepts connections: neither is it closed altogether nor by this restore's fence.
     pub is_open: bool,
+    /// Who could connect before this restore closed it by its privileges.
+    pub fence: Option<Fence>,
     /// Its comment.
     pub comment: Option<String>,
     /// Size on disk in bytes, where the role may know it.
@@ -53,6 +55,14 @@ impl Database {
     /// Its witness, if it has one of this restore.
     pub fn witness(&self, uid: &str) -> Option<Witness> {
         Witness::read(self.comment.as_deref()).filter(|witness| witness.restore == uid)
+    }
+
+    /// The comment that it has, or had before a witness of this restore took its place.
+    pub fn own_comment(&self, uid: &str) -> Option<String> {
+        match self.witness(uid) {
+            Some(witness) => witness.comment,
+            None => self.comment.clone(),
+        }
     }
 
     /// Whether it has a witness of this restore and role.

@@ -151,6 +151,7 @@ impl Model {
             }
             Act::Complete => {
                 status.completed_at = Some(time(now));
+                status.failure = None;
                 enter(&mut status, Step::ScalingUp);
             }
             Act::Swap(leaves, comes) => self.swap(leaves, comes, &mut status)?,
@@ -158,8 +159,8 @@ impl Model {
                 self.effect()?;
                 self.database(found.oid).is_open = true;
             }
-            Act::GiveUp(failure) => status.failure = Some(failure),
-            Act::Keep(_) | Act::Rest | Act::Refuse(_) | Act::Await(_) => {}
+            Act::GiveUp(failure) | Act::TryAgain(failure, _) => status.failure = Some(failure),
+            Act::Keep(..) | Act::Rest | Act::Refuse(_) | Act::Await(_) => {}
         }
         self.effect()?;
         self.status = status;
@@ -214,6 +215,7 @@ impl Model {
         found.comment = comes.witness(UID).and_then(|witness| witness.comment);
         if status.restored_oid == Some(comes.oid.into()) {
             status.completed_at.get_or_insert(time(self.now));
+            status.failure = None;
         }
         status.step = Step::ScalingUp;
         Ok(())
@@ -252,7 +254,11 @@ impl Model {
     pub fn run(&mut self) -> Act {
         for _ in 0..80 {
             let act = self.decide();
-            if matches!(act, Act::Keep(_) | Act::Rest | Act::Refuse(_) | Act::Await(_)) {
+            if let Act::TryAgain(..) = act {
+                drop(self.pass(act.clone()));
+                return act;
+            }
+            if matches!(act, Act::Keep(..) | Act::Rest | Act::Refuse(_) | Act::Await(_)) {
                 return act;
             }
             drop(self.pass(act));
