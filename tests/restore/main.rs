@@ -6,8 +6,12 @@ mod support;
 
 mod command_line;
 mod crashes;
+mod fence;
 #[path = "../faults/operator.rs"]
 #[allow(dead_code, reason = "scenarios without Jobs play at another moment")]
 mod operator;
+mod play;
 mod swap;
+mod versions;
+mod watch;
 mod world;

@@ -50,7 +50,7 @@ async fn the_application_makes_way_and_comes_back_and_a_client_is_refused_for_a_
     let mut world = World::new().await;
     let name = world.database.name.clone();
     world.workloads().await;
-    let backup = world.back_up(json!({})).await;
+    let backup = world.back_up().await;
     let before = world.workloads_now().await;
     world.start().await;
     world.start_node();
@@ -76,7 +76,7 @@ async fn the_application_makes_way_and_comes_back_and_a_client_is_refused_for_a_
 async fn a_rollback_puts_the_former_database_back_and_what_is_kept_goes_when_its_time_is_over() {
     let mut world = World::new().await;
     let name = world.database.name.clone();
-    let backup = world.back_up(json!({})).await;
+    let backup = world.back_up().await;
     world.superuser(&name).await.batch_execute("delete from users where id > 5").await.unwrap();
     world.start().await;
     world.start_node();
@@ -103,7 +103,7 @@ async fn a_rollback_puts_the_former_database_back_and_what_is_kept_goes_when_its
 async fn a_new_database_needs_no_word_and_no_name_that_is_taken() {
     let mut world = World::new().await;
     let name = world.database.name.clone();
-    let backup = world.back_up(json!({})).await;
+    let backup = world.back_up().await;
     world.start().await;
     world.start_node();
     world.restore("taken", &backup, json!({"strategy": "New", "targetDatabase": name})).await;
@@ -124,7 +124,7 @@ async fn a_database_that_is_replaced_is_backed_up_before_it_goes() {
     let name = world.database.name.clone();
     world.workloads().await;
     let before = world.workloads_now().await;
-    let backup = world.back_up(json!({})).await;
+    let backup = world.back_up().await;
     world.superuser(&name).await.batch_execute("delete from users where id > 5").await.unwrap();
     world.start().await;
     world.start_node();
@@ -135,7 +135,7 @@ async fn a_database_that_is_replaced_is_backed_up_before_it_goes() {
     assert_eq!(world.databases().await, [(name.clone(), Some("the shop".into()), true)]);
     assert_eq!((&status["proven"]["level"], &status["proven"]["rowsMatched"]), (&json!("Restore"), &json!(5000)), "{status:#}");
     assert_eq!(world.workloads_now().await, before);
-    let safety = status["safetyBackup"].as_str().unwrap().replace("pvc://backups", &world.volume.path().display().to_string());
+    let safety = status["safetyBackup"].as_str().unwrap().replace("pvc://backups", &world.volume.display().to_string());
     let manifest: Value = serde_json::from_slice(&std::fs::read(safety).unwrap()).unwrap();
     let users = manifest["tables"].as_array().unwrap().iter().find(|table| table["name"] == "users").unwrap();
     assert_eq!(users["rows"], json!(5));
@@ -143,10 +143,49 @@ async fn a_database_that_is_replaced_is_backed_up_before_it_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_after_the_database_was_dropped_is_said_and_workloads_stay_down_until_it_is_restored() {
+    let mut world = World::new().await;
+    let name = world.database.name.clone();
+    world.workloads().await;
+    let before = world.workloads_now().await;
+    let backup = world.back_up().await;
+    // It is altered by one bit once the database has been dropped for it.
+    let (dump, sound) = (world.volume.join("shop/nightly-1"), world.volume.join("sound"));
+    let dump = std::fs::read_dir(dump).unwrap().flatten().map(|entry| entry.path());
+    let dump = dump.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    std::fs::copy(&dump, &sound).unwrap();
+    let damaged = dump.clone();
+    world.proxy.show(move |sql| {
+        if sql.starts_with("CREATE DATABASE") {
+            let mut bytes = std::fs::read(&damaged).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&damaged, bytes).unwrap();
+        }
+    });
+    world.start().await;
+    world.start_node();
+    let workloads = json!([{"kind": "Deployment", "name": "api"}, {"kind": "CronJob", "name": "report"}]);
+    world.restore("back", &backup, json!({"confirm": name, "strategy": "Replace", "workloads": workloads})).await;
+    let status = world.wait("back", "Failed", "True", "RestoreFailed").await;
+    let failure = status["failure"].as_str().unwrap();
+    assert!(failure.starts_with("the restore broke off after the database was dropped, so workloads stay down"), "{failure}");
+    assert_eq!(world.workloads_now().await["replicas"], json!(0));
+    assert!(status["safetyBackup"].is_string() && status["completedAt"].is_null(), "{status:#}");
+    world.proxy.show(|_| {});
+    std::fs::copy(&sound, &dump).unwrap();
+    eventually("it is restored", PATIENCE * 3, async || (world.status("back").await["step"] == "Done").then_some(())).await;
+    let status = world.wait("back", "Complete", "True", "Restored").await;
+    assert_eq!((&status["failure"], world.workloads_now().await), (&json!(null), before));
+    assert_eq!(world.one(&name, "select count(*) from users").await, 2000);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_goes_back_to_its_backup_and_the_former_one_is_kept() {
     let mut world = World::new().await;
     let name = world.database.name.clone();
-    let backup = world.back_up(json!({})).await;
+    let backup = world.back_up().await;
     world.superuser(&name).await.batch_execute("delete from users where id > 5; create table later (n int)").await.unwrap();
     world.start().await;
     world.start_node();
@@ -177,7 +216,7 @@ async fn a_database_goes_back_to_its_backup_and_the_former_one_is_kept() {
 async fn a_wrong_word_is_said_and_nothing_is_done() {
     let mut world = World::new().await;
     let name = world.database.name.clone();
-    let backup = world.back_up(json!({})).await;
+    let backup = world.back_up().await;
     world.start().await;
     world.start_node();
     world.restore("back", &backup, json!({"confirm": "another"})).await;

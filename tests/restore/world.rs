@@ -1,6 +1,6 @@
 //! What does a test of restores stand on? A database with a backup of it, a namespace, a node, and an operator.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -12,7 +12,7 @@ use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
 use pgreeve::api::BackupSettings;
 use pgreeve::clock::Clock;
-use pgreeve::job::Access;
+use pgreeve::job;
 use pgreeve::job::backup::{self, BackedUp, Workshop};
 use pgreeve::plan::backup::DumpDatabase;
 use pgreeve::postgres::Target;
@@ -21,6 +21,7 @@ use pgreeve::postgres::execute::Budget;
 use pgreeve::storage::Credentials;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_postgres::Client as Postgres;
 
@@ -46,13 +47,95 @@ pub const SHOP: &str = "create table users (id bigint primary key, name text not
     insert into events select date '2026-01-01' + n % 30, repeat(md5(n::text), 3) from generate_series(1, 3000) n;
     create sequence tickets start 1000";
 
+/// Who may connect to a database.
+#[derive(Debug)]
+pub struct Access {
+    pub name: String,
+    pub comment: Option<String>,
+    /// Whether anybody may who is no superuser.
+    pub is_open: bool,
+    pub limit: i32,
+    /// Grantee, privilege and whether it may be passed on.
+    pub grants: Vec<String>,
+}
+
+/// What worlds are copied from.
+struct Original {
+    database: Database,
+    roles: Roles,
+    volume: PathBuf,
+    backup: BackedUp,
+}
+
+impl Original {
+    async fn make() -> Self {
+        let (database, roles) = shop().await;
+        // The server's directory is removed with it, whatever becomes of this process.
+        let volume = database.server().socket.join("volume");
+        std::fs::create_dir(&volume).unwrap();
+        let backup = back_up(&database, &roles, &volume).await;
+        database.superuser().await.batch_execute("delete from users where id > 5").await.unwrap();
+        Self { database, roles, volume, backup }
+    }
+}
+
+/// A database with rows in it, and its roles.
+async fn shop() -> (Database, Roles) {
+    let database = Database::create(MAJOR).await;
+    let roles = database.roles().await;
+    let sql = format!("alter role {} createdb; set role {}; {SHOP}", roles.operator, roles.owner);
+    database.superuser().await.batch_execute(&sql).await.unwrap();
+    furnish(&database, &roles).await;
+    (database, roles)
+}
+
+/// Gives a database what no dump carries, and no copy.
+async fn furnish(database: &Database, roles: &Roles) {
+    let sql = format!(
+        "alter database {name} owner to {owner}; comment on database {name} is 'the shop';
+         alter database {name} set work_mem = '7MB'; alter database {name} connection limit 50;
+         grant connect, create on database {name} to {operator} with grant option",
+        name = database.name,
+        owner = roles.owner,
+        operator = roles.operator
+    );
+    database.server().superuser("postgres").await.batch_execute(&sql).await.unwrap();
+}
+
+async fn back_up(database: &Database, roles: &Roles, volume: &Path) -> BackedUp {
+    let server = database.server();
+    let target = Target {
+        host: server.socket.display().to_string(),
+        port: server.port,
+        database: database.name.clone(),
+        user: roles.operator.clone(),
+        password: None,
+        tls: Tls::Disable,
+    };
+    let settings = json!({"destination": {"pvc": {"claimName": "backups"}}});
+    let settings: BackupSettings = serde_json::from_value(settings).unwrap();
+    let task = DumpDatabase {
+        backup: "nightly".into(),
+        schedule: None,
+        exists: false,
+        directory: "shop/nightly-1".into(),
+        major: i32::try_from(MAJOR).unwrap(),
+        settings,
+    };
+    let storage = Credentials { volume: volume.to_owned(), ..Credentials::default() };
+    let access = job::Access { target: Some(target), budget: Budget::default(), storage, workshop: Workshop::default() };
+    backup::run(&task, &access).await.unwrap()
+}
+
 /// One test's world.
 pub struct World {
     pub client: Client,
     pub namespace: String,
     pub database: Database,
     pub roles: Roles,
-    pub volume: TempDir,
+    /// In place of every volume.
+    pub volume: PathBuf,
+    _volume: Option<TempDir>,
     pub kubelet: Kubelet,
     /// Between the operator and PostgreSQL.
     pub proxy: PgProxy,
@@ -65,17 +148,25 @@ pub struct World {
 impl World {
     /// A database of a role that is no superuser, with rows in it.
     pub async fn new() -> Self {
+        let volume = tempfile::tempdir().unwrap();
+        let (database, roles) = shop().await;
+        let mut world = Self::around(database, roles, volume.path().to_owned()).await;
+        world._volume = Some(volume);
+        world
+    }
+
+    /// The same at once, with the backup of it that all such worlds share; five of the users are left. Roles and volume are those of all.
+    pub async fn copy() -> (Self, BackedUp) {
+        static ORIGINAL: OnceCell<Original> = OnceCell::const_new();
+        let original = ORIGINAL.get_or_init(Original::make).await;
+        let database = original.database.copy().await;
+        furnish(&database, &original.roles).await;
+        let world = Self::around(database, original.roles.clone(), original.volume.clone()).await;
+        (world, original.backup.clone())
+    }
+
+    async fn around(database: Database, roles: Roles, volume: PathBuf) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let database = Database::create(MAJOR).await;
-        let roles = database.roles().await;
-        let Roles { owner, operator } = &roles;
-        let sql = format!(
-            "alter role {operator} createdb; alter database {name} owner to {owner}; comment on database {name} is 'the shop';
-             alter database {name} set work_mem = '7MB'; alter database {name} connection limit 50;
-             set role {owner}; {SHOP}; reset role",
-            name = database.name
-        );
-        database.superuser().await.batch_execute(&sql).await.unwrap();
         let client = apiserver().admin().await;
         let namespace = apiserver().namespace(&client).await;
         let server = database.server();
@@ -86,7 +177,8 @@ impl World {
             namespace,
             database,
             roles,
-            volume: tempfile::tempdir().unwrap(),
+            volume,
+            _volume: None,
             kubelet,
             proxy,
             faults: KubeFaults::default(),
@@ -109,30 +201,8 @@ impl World {
     }
 
     /// Backs the database up as it is now.
-    pub async fn back_up(&self, more: Value) -> BackedUp {
-        let server = self.database.server();
-        let target = Target {
-            host: server.socket.display().to_string(),
-            port: server.port,
-            database: self.database.name.clone(),
-            user: self.roles.operator.clone(),
-            password: None,
-            tls: Tls::Disable,
-        };
-        let mut settings = json!({"destination": {"pvc": {"claimName": "backups"}}});
-        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let settings: BackupSettings = serde_json::from_value(settings).unwrap();
-        let task = DumpDatabase {
-            backup: "nightly".into(),
-            schedule: None,
-            exists: false,
-            directory: "shop/nightly-1".into(),
-            major: i32::try_from(MAJOR).unwrap(),
-            settings,
-        };
-        let storage = Credentials { volume: self.volume.path().to_owned(), ..Credentials::default() };
-        let access = Access { target: Some(target), budget: Budget::default(), storage, workshop: Workshop::default() };
-        backup::run(&task, &access).await.unwrap()
+    pub async fn back_up(&self) -> BackedUp {
+        back_up(&self.database, &self.roles, &self.volume).await
     }
 
     /// Objects of one of our kinds.
@@ -168,7 +238,7 @@ impl World {
 
     /// Runs Jobs from now on.
     pub fn start_node(&mut self) {
-        let (kubelet, volume) = (self.kubelet.clone(), self.volume.path().to_owned());
+        let (kubelet, volume) = (self.kubelet.clone(), self.volume.clone());
         self.node.spawn(async move { kubelet.serve(Path::new(env!("CARGO_BIN_EXE_pgreeve")), &volume).await });
     }
 
@@ -246,6 +316,21 @@ impl World {
             where datname = $1 or starts_with(datname, $1 || '__') order by 1";
         let found = self.superuser("postgres").await.query(query, &[&self.database.name]).await.unwrap();
         found.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    }
+
+    /// The same, with who may connect.
+    pub async fn access(&self) -> Vec<Access> {
+        let query = "select datname::text, shobj_description(oid, 'pg_database'), datallowconn, datconnlimit,
+            array(select format('%s %s %s', grantee::regrole, privilege_type, is_grantable)
+                from aclexplode(coalesce(datacl, acldefault('d', datdba))) order by 1)
+            from pg_database where datname = $1 or starts_with(datname, $1 || '__') order by 1";
+        let found = self.superuser("postgres").await.query(query, &[&self.database.name]).await.unwrap();
+        let access = |row: &tokio_postgres::Row| {
+            let limit: i32 = row.get(3);
+            let is_open = row.get::<_, bool>(2) && limit != 0;
+            Access { name: row.get(0), comment: row.get(1), is_open, limit, grants: row.get(4) }
+        };
+        found.iter().map(access).collect()
     }
 
     /// A Deployment of three and a CronJob, in this namespace.
