@@ -68,6 +68,14 @@ async fn every_cut(scene: Scene) {
     let begun = Instant::now();
     let undisturbed = play(scene, Cut::Nothing, &[]).await.unwrap();
     assert_eq!(undisturbed.end["workloads"], as_before(), "{undisturbed:#?}");
+    let found: Vec<Value> = undisturbed.end["databases"].as_array().unwrap().iter().map(|found| found["users"].clone()).collect();
+    let expected = match scene {
+        Scene::Swap | Scene::Privileges => [json!(2000), json!(null)].to_vec(),
+        Scene::Rollback => [json!(5), json!(null)].to_vec(),
+        Scene::Replace => [json!(2000)].to_vec(),
+        Scene::New => [json!(5), json!(2000)].to_vec(),
+    };
+    assert_eq!(found, expected, "users of each database that is open: {undisturbed:#?}");
     let mut cuts = each(scene);
     if is_alone() {
         cuts.extend(alone(undisturbed.effects, undisturbed.writes));
@@ -89,6 +97,7 @@ async fn all(scene: Scene, cuts: Vec<Cut>, ends: Vec<Value>, (undisturbed, begun
         match played.unwrap() {
             (cut, Ok(played)) => {
                 eprintln!("{scene:?} {cut:?}: {} faults, {:?} at {} s", played.met, played.seen, begun.elapsed().as_secs());
+                assert!(played.met > 0 || is_alone(), "{scene:?} {cut:?}: nothing broke");
                 met += played.met;
                 away = away.max(played.seen.away);
             }
