@@ -106,8 +106,8 @@ impl Bench {
         common::dumps::fill(&server, &world.database.name, &world.roles.owner, megabytes);
         server.superuser("postgres").await.batch_execute(&format!("create database {PEER}")).await.unwrap();
         common::dumps::fill(&server, PEER, "postgres", megabytes);
-        let backup = world.back_up(json!({})).await;
-        let dump = world.volume.path().join("peer.dump");
+        let backup = world.back_up().await;
+        let dump = world.volume.join("peer.dump");
         let bench = Self { world, backup, dump };
         bench.bash("pg_dump -Fc -f $DUMP $PEER");
         bench
