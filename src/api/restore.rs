@@ -281,7 +281,7 @@ pub struct RestoreStatus {
     /// What was scaled to nothing, and what it comes back to. Written before the first one is touched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workloads: Vec<ScaledWorkload>,
-    /// Why it failed, once it has; what follows only puts things back.
+    /// Why it failed, once it has; what follows puts things back, or tries again where strategy Replace has dropped the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// What was proven of the restored database.
