@@ -167,11 +167,13 @@ pub async fn play(scene: Scene, cut: Cut, ends: &[Value]) -> Result<Played, Stri
     }
     let watchman = Watchman::start(world.superuser("postgres").await, &world.database.name).await;
     world.start().await;
-    let (begun, mut met) = (Instant::now(), 0);
+    let (begun, mut met, mut is_late) = (Instant::now(), 0, false);
     loop {
-        met = live_through(&mut world, cut, writes, met).await;
+        met = live_through(&mut world, cut, (!is_late).then_some(writes), met).await;
         let restore = world.api("Restore").get_opt("back").await.unwrap();
         let said = said(restore.as_ref(), &world.database.name);
+        // One playing has a few writes more than another: what was to come after them comes in the end.
+        is_late = is_over(scene, &said);
         let may_be_over = ends.is_empty() && is_over(scene, &said) || ends.iter().any(|end| end["restore"] == said);
         if may_be_over {
             let end = state(&world, restore.as_ref()).await;
@@ -211,16 +213,19 @@ fn patience(cut: Cut) -> Duration {
 }
 
 /// Waits a moment, in which the operator dies and begins anew as often as the faults want it. Answers how many faults were met.
-async fn live_through(world: &mut World, cut: Cut, writes: usize, met: usize) -> usize {
+/// Without writes to count from, what is to come after some of them is due.
+async fn live_through(world: &mut World, cut: Cut, writes: Option<usize>, met: usize) -> usize {
     let moment = Instant::now();
     let mut met = met;
     while moment.elapsed() < OFTEN {
         tokio::time::sleep(OFTEN / 10).await;
         let now = match cut {
-            Cut::Deleted(after) | Cut::Cancelled(after) => usize::from(world.faults.count() >= writes + after),
+            Cut::Deleted(after) | Cut::Cancelled(after) => {
+                usize::from(writes.is_none_or(|writes| world.faults.count() >= writes + after))
+            }
             _ => world.proxy.met() + world.faults.met(),
         };
-        if now == met {
+        if now <= met {
             continue;
         }
         met = now;
