@@ -1,20 +1,16 @@
 //! Whatever fails while a backup is made: is there never a manifest without a whole dump behind it, and does the next run succeed?
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use pgreeve::api::destination::S3;
-use pgreeve::api::{Destination, Reason};
+use pgreeve::api::Reason;
 use pgreeve::job::Access;
-use pgreeve::plan::backup::DumpDatabase;
-use pgreeve::plan::backup::manifest::Manifest;
-use pgreeve::storage::{Credentials, Store};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::s3faults::{ALL, Fault, Plan, Proxy};
-use crate::support::versitygw::{ACCESS_KEY, SECRET_KEY, s3};
+use crate::support::postgres::{Database, Options, Server};
 use crate::world::{MAJOR, SHOP, World};
 
 /// A directory with programs that stand before PostgreSQL's own.
@@ -65,83 +61,153 @@ async fn while_a_dump_is_under_way_its_session_says_how_far_it_is() {
     done.unwrap();
 }
 
-async fn fails_and_then_succeeds(script: &str, reason: Reason, says: &str) {
-    let world = World::new(SHOP).await;
-    for format in ["Custom", "Plain"] {
-        let mut task = world.task(json!({"format": format}));
-        task.directory = format.into();
-        let programs = Programs::with_pg_dump(script);
-        let blocked = world.back_up_with(&task, &programs.access(&world)).await.unwrap_err();
-        assert_eq!(blocked.reason, reason, "{}", blocked.message);
-        assert!(blocked.message.contains(says), "{}", blocked.message);
-        assert!(world.manifest(&task).await.is_none());
-        let left: Vec<PathBuf> =
-            world.files().into_iter().filter(|path| path.starts_with(world.volume.path().join(format))).collect();
-        assert!(left.is_empty(), "{left:?}");
-        world.back_up(&task).await.unwrap();
+/// The backup fails with this, leaves nothing, and the next one is made.
+async fn fails_and_then_succeeds(world: &World, format: &str, script: &str, (reason, says): (Reason, &str)) {
+    let mut task = world.task(json!({"format": format}));
+    task.directory = format!("{format}-{}", world.files().len());
+    let programs = Programs::with_pg_dump(script);
+    let blocked = world.back_up_with(&task, &programs.access(world)).await.unwrap_err();
+    assert_eq!(blocked.reason, reason, "{format}: {}", blocked.message);
+    assert!(blocked.message.contains(says), "{format}: {}", blocked.message);
+    assert!(world.manifest(&task).await.is_none());
+    let directory = world.volume.path().join(&task.directory);
+    let left: Vec<PathBuf> = world.files().into_iter().filter(|path| path.starts_with(&directory)).collect();
+    assert!(left.is_empty(), "{format}: {left:?}");
+    world.back_up(&task).await.unwrap();
+}
+
+/// A `pg_dump` of this format that is killed when it has written so many bytes.
+fn killed_after(format: &str, bytes: i64) -> String {
+    match format {
+        // What it writes to files is measured there. The last argument but three of ours is the directory: --file DIRECTORY --jobs N --no-sync.
+        "Directory" => format!(
+            "for argument in \"$@\"; do [ \"$before\" = --file ] && into=$argument; before=$argument; done
+$REAL \"$@\" & dump=$!
+while kill -0 $dump 2>/dev/null && [ \"$(/usr/bin/du -sb $into 2>/dev/null | /usr/bin/cut -f1)\" -lt {bytes} ] 2>/dev/null; do :; done
+kill -9 $dump $$"
+        ),
+        _ => format!("$REAL \"$@\" | /usr/bin/head -c {bytes}; kill -9 $$"),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pg_dump_that_dies_at_the_beginning_is_no_backup() {
-    fails_and_then_succeeds("kill -9 $$", Reason::ToolFailed, "signal: 9").await;
+async fn a_pg_dump_that_is_killed_at_any_share_of_its_work_is_no_backup() {
+    let world = World::new(SHOP).await;
+    for format in ["Custom", "Plain", "Directory"] {
+        let mut whole = world.task(json!({"format": format}));
+        whole.directory = format!("{format}-whole");
+        let all = world.back_up(&whole).await.unwrap().manifest;
+        let all = world.manifest(&whole).await.unwrap_or_else(|| panic!("{all}")).data.raw_bytes;
+        // Files are a little smaller than the archive of them that is counted.
+        let shares: &[i64] = if format == "Directory" { &[0, 1, 50] } else { &[0, 1, 50, 99, 100] };
+        for share in shares {
+            let script = killed_after(format, all * share / 100);
+            fails_and_then_succeeds(&world, format, &script, (Reason::ToolFailed, "signal: 9")).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pg_dump_that_dies_after_a_hundredth_is_no_backup() {
-    fails_and_then_succeeds("$REAL \"$@\" | head -c 20000; kill -9 $$", Reason::ToolFailed, "signal: 9").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pg_dump_that_dies_in_the_middle_is_no_backup() {
-    fails_and_then_succeeds("$REAL \"$@\" | head -c 1000000; kill -9 $$", Reason::ToolFailed, "signal: 9").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pg_dump_that_dies_when_all_is_written_is_no_backup() {
-    fails_and_then_succeeds(
-        "$REAL \"$@\"; echo 'pg_dump: error: at the very end' >&2; exit 1",
-        Reason::ToolFailed,
-        "at the very end",
-    )
-    .await;
+async fn a_pg_dump_that_fails_when_all_is_written_is_no_backup() {
+    let world = World::new(SHOP).await;
+    let script = "$REAL \"$@\"; echo 'pg_dump: error: at the very end' >&2; exit 1";
+    for format in ["Custom", "Plain", "Directory"] {
+        fails_and_then_succeeds(&world, format, script, (Reason::ToolFailed, "at the very end")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pg_dump_that_lies_about_its_end_is_found_out_when_the_dump_is_read_back() {
-    fails_and_then_succeeds("$REAL \"$@\" | head -c 1000000; exit 0", Reason::BackupDamaged, "").await;
+    let world = World::new(SHOP).await;
+    for format in ["Custom", "Plain"] {
+        let script = "$REAL \"$@\" | /usr/bin/head -c 1000000; exit 0";
+        fails_and_then_succeeds(&world, format, script, (Reason::BackupDamaged, "")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pg_dump_that_writes_nothing_and_says_that_all_is_well_is_no_backup() {
-    fails_and_then_succeeds("exit 0", Reason::BackupDamaged, "").await;
+    let world = World::new(SHOP).await;
+    for format in ["Custom", "Plain"] {
+        fails_and_then_succeeds(&world, format, "exit 0", (Reason::BackupDamaged, "")).await;
+    }
+}
+
+/// Rows that take a while to be compressed at level 9.
+const MANY_EVENTS: &str =
+    "insert into events select date '2026-01-01', repeat(md5(n::text), 30) from generate_series(1, 100000) n";
+
+/// Waits until `pg_dump` copies a table, does this, and answers what became of the backup.
+async fn while_it_copies(world: &World, strike: impl AsyncFn()) -> pgreeve::plan::action::Blocked {
+    world.admin.batch_execute(MANY_EVENTS).await.unwrap();
+    let task = world.task(json!({"compression": {"level": 9}}));
+    let query = "select count(*) from pg_stat_activity where application_name = 'pgreeve' and datname = current_database() and query like 'COPY%'";
+    let struck = async {
+        while world.admin.query_one(query, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        strike().await;
+    };
+    let (backed_up, ()) = tokio::join!(world.back_up(&task), struck);
+    assert!(world.files().is_empty(), "{:?}", world.files());
+    backed_up.unwrap_err()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_the_server_ends_is_no_backup() {
     let world = World::new(SHOP).await;
-    world
-        .admin
-        .batch_execute("insert into events select date '2026-01-01', repeat(md5(n::text), 30) from generate_series(1, 100000) n")
-        .await
-        .unwrap();
-    let task = world.task(json!({"compression": {"level": 9}}));
-    let kill = async {
-        loop {
-            let query = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'pgreeve' and datname = current_database() and query like 'COPY%'";
-            let ended: i64 = world.admin.query_one(query, &[]).await.unwrap().get(0);
-            if ended > 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let (backed_up, ()) = tokio::join!(world.back_up(&task), kill);
-    let blocked = backed_up.unwrap_err();
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgreeve' and datname = current_database() and query like 'COPY%'";
+    let blocked = while_it_copies(&world, async || world.admin.batch_execute(end).await.unwrap()).await;
     assert_eq!(blocked.reason, Reason::ToolFailed);
     assert!(blocked.message.contains("pg_dump: error"), "{}", blocked.message);
-    assert!(world.files().is_empty());
-    world.back_up(&task).await.unwrap();
+    world.back_up(&world.task(json!({}))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_goes_down_is_no_backup() {
+    let mut world = World::new("select 1").await;
+    let server = Server::start(MAJOR, &Options::default());
+    world.database = Database::on(server.clone()).await;
+    world.admin = world.database.superuser().await;
+    world.admin.batch_execute(SHOP).await.unwrap();
+    let blocked = while_it_copies(&world, async || server.crash()).await;
+    assert_eq!(blocked.reason, Reason::ToolFailed, "{}", blocked.message);
+}
+
+/// Runs `pgreeve backup` with these options where there is this directory with so much room, and then with 64 MiB in its place. The
+/// namespace of mounts ends with the shell, and with it the file system.
+fn with_little_room(world: &World, directory: &str, size: &str, options: &str) -> (String, String) {
+    let script = format!(
+        "mount -t tmpfs -o size={size} none $1 || exit 99
+$2 backup $3 {options} 2>&1; echo \"code $?\"; find $3 -name 'manifest.json*'; find $1 -type f; echo then
+mount -o remount,size=64m $1; $2 backup $3 {options} 2>&1; echo \"code $?\""
+    );
+    let place = world.volume.path().join("backups");
+    std::fs::create_dir(&place).unwrap();
+    let full = if directory == "scratch" { world.volume.path().join("scratch") } else { place.clone() };
+    drop(std::fs::create_dir(&full));
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&full).arg(env!("CARGO_BIN_EXE_pgreeve")).arg(&place);
+    command.env("PGREEVE_DATABASE_URL", world.database.url("postgres"));
+    if directory == "scratch" {
+        command.env("TMPDIR", &full);
+    }
+    let output = command.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (first, second) = text.split_once("then\n").unwrap_or_else(|| panic!("{text}"));
+    (first.to_owned(), second.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_no_backup_and_leaves_nothing_on_it() {
+    for (directory, options) in [("place", "--verify none"), ("scratch", "--format directory --jobs 2")] {
+        let world = World::new(SHOP).await;
+        let (full, then) = with_little_room(&world, directory, "100k", options);
+        let (said, left) = full.split_once("code ").unwrap();
+        assert!(!left.starts_with('0') && left.lines().count() == 1, "{directory}: {full}");
+        assert!(said.to_lowercase().contains("no space left on device"), "{directory}: {full}");
+        assert!(then.trim_end().ends_with("code 0"), "{directory}: {then}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,111 +234,4 @@ async fn what_a_killed_run_left_is_taken_away_by_the_next_one() {
     }
     world.back_up(&task).await.unwrap();
     assert_eq!(world.files().len(), 3, "{:?}", world.files());
-}
-
-/// A backup in a bucket, before which a proxy breaks requests.
-struct Bucket {
-    world: World,
-    proxy: Proxy,
-    name: String,
-    home: PathBuf,
-}
-
-impl Bucket {
-    async fn new() -> Self {
-        let world = World::new("create table t as select n, md5(n::text) from generate_series(1, 3000) n").await;
-        let server = s3();
-        let name = server.bucket();
-        let proxy = Proxy::before(&server.endpoint, server.home.join(&name)).await;
-        Self { world, proxy, name: name.clone(), home: server.home.join(name) }
-    }
-
-    fn task(&self, endpoint: &str) -> DumpDatabase {
-        let s3 = S3 { bucket: self.name.clone(), endpoint: Some(endpoint.into()), ..S3::default() };
-        let mut task = self.world.task(json!({}));
-        task.settings.destination = Destination { s3: Some(s3), ..Destination::default() };
-        task
-    }
-
-    fn access(&self, patience: Duration) -> Access {
-        let secret = [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)];
-        let secret = secret.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
-        Access { storage: Credentials { secret, patience, ..Credentials::default() }, ..self.world.access() }
-    }
-
-    /// Whether the manifest that there is, if there is one, is of a dump that holds.
-    async fn holds(&self) -> bool {
-        let task = self.task(&s3().endpoint);
-        let access = self.access(Duration::from_secs(5));
-        let store = Store::open(&task.settings.destination, &access.storage).unwrap();
-        let key = format!("{}/manifest.json", task.directory);
-        match store.get(&key).await.unwrap() {
-            None => true,
-            Some(content) => {
-                let manifest = Manifest::read(&content).unwrap();
-                let data = self.home.join(&task.directory).join(&manifest.data.name);
-                matches_file(&data, &manifest)
-            }
-        }
-    }
-}
-
-fn matches_file(data: &Path, manifest: &Manifest) -> bool {
-    use sha2::Digest as _;
-    let Ok(content) = std::fs::read(data) else { return false };
-    let digest: String = sha2::Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-    digest == manifest.data.sha256
-}
-
-/// See [`every_fault_at_a_share_of_the_requests`].
-const SHARES: usize = 3;
-
-/// Every fault at each of a share of the requests: shares are played side by side, because most of it is waiting.
-async fn every_fault_at_a_share_of_the_requests(share: usize) {
-    let bucket = Bucket::new().await;
-    bucket.proxy.play(None);
-    bucket.world.back_up_with(&bucket.task(&bucket.proxy.endpoint), &bucket.access(Duration::from_secs(5))).await.unwrap();
-    let requests = bucket.proxy.requests().len();
-    let (mut played, mut overcome) = (0, 0);
-    for first in (share..requests).step_by(SHARES) {
-        for fault in ALL {
-            for lasting in [false, true] {
-                if lasting && !matches!(fault, Fault::Refuse(500 | 503, _) | Fault::CutAfter) {
-                    continue;
-                }
-                drop(std::fs::remove_dir_all(bucket.home.join("shop")));
-                let plan = Plan { first, lasting, fault };
-                bucket.proxy.play(Some(plan));
-                let access = bucket.access(Duration::from_millis(200));
-                let outcome = bucket.world.back_up_with(&bucket.task(&bucket.proxy.endpoint), &access).await;
-                bucket.proxy.play(None);
-                let strikes_later = matches!(fault, Fault::Vanish | Fault::Rot);
-                assert!(bucket.holds().await || strikes_later, "{plan:?}: {outcome:?}");
-                if let Err(blocked) = &outcome {
-                    assert!(!blocked.message.contains(SECRET_KEY), "{plan:?}: {}", blocked.message);
-                }
-                (played, overcome) = (played + 1, overcome + usize::from(outcome.is_ok()));
-            }
-        }
-    }
-    println!("{played} faults at {requests} requests; {overcome} were overcome by the run itself");
-    assert!(requests >= 10 && played >= 150 / SHARES, "{requests} {played}");
-    drop(std::fs::remove_dir_all(bucket.home.join("shop")));
-    bucket.world.back_up_with(&bucket.task(&s3().endpoint), &bucket.access(Duration::from_secs(5))).await.unwrap();
-    assert!(bucket.holds().await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_fault_at_the_first_request_to_the_store_and_every_third_from_there_leaves_no_false_backup() {
-    every_fault_at_a_share_of_the_requests(0).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_fault_at_the_second_request_to_the_store_and_every_third_from_there_leaves_no_false_backup() {
-    every_fault_at_a_share_of_the_requests(1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_fault_at_the_third_request_to_the_store_and_every_third_from_there_leaves_no_false_backup() {
-    every_fault_at_a_share_of_the_requests(2).await;
 }

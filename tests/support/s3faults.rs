@@ -31,9 +31,13 @@ pub enum Fault {
     Vanish,
     /// Before it, a byte of every object of data is changed where it is stored.
     Rot,
+    /// It is never answered, and the server never hears of it.
+    HoldBefore,
+    /// The server carries it out, and it is never answered.
+    HoldAfter,
 }
 
-/// Every one of them.
+/// Those that a request can end with.
 pub const ALL: [Fault; 13] = [
     Fault::Refuse(403, "AccessDenied"),
     Fault::Refuse(404, "NoSuchBucket"),
@@ -69,6 +73,8 @@ struct State {
     requests: Vec<String>,
     plan: Option<Plan>,
     those: Option<(Which, Fault)>,
+    /// Requests that wait for an answer which does not come.
+    held: usize,
 }
 
 /// The proxy.
@@ -112,12 +118,17 @@ impl Proxy {
 
     /// Numbers anew, and breaks by this plan from now on.
     pub fn play(&self, plan: Option<Plan>) {
-        *self.state.lock().unwrap() = State { requests: vec![], plan, those: None };
+        *self.state.lock().unwrap() = State { plan, ..State::default() };
     }
 
     /// Numbers anew, and breaks these requests in this way from now on. A request is its method, path and query: `PUT /bucket/key?partNumber=1`.
     pub fn break_those(&self, which: impl Fn(&str) -> bool + Send + 'static, fault: Fault) {
         *self.state.lock().unwrap() = State { those: Some((Box::new(which), fault)), ..State::default() };
+    }
+
+    /// Whether a request waits for an answer which does not come.
+    pub fn holds(&self) -> bool {
+        self.state.lock().unwrap().held > 0
     }
 
     /// The requests since then, each as method and what it is about.
@@ -161,6 +172,7 @@ impl Way {
         let is_head = request.method() == Method::HEAD;
         match fault {
             Some(Fault::CutBefore) => return Err(Cut),
+            Some(Fault::HoldBefore) => return self.hold().await,
             Some(Fault::Refuse(status, code)) => {
                 drop(request.into_body().collect().await);
                 return Ok(error(status, code, is_head));
@@ -183,8 +195,14 @@ impl Way {
         let answer = self.forward(request).await.ok_or(Cut)?;
         match fault {
             Some(Fault::CutAfter) => Err(Cut),
+            Some(Fault::HoldAfter) => self.hold().await,
             fault => Ok(spoiled(answer, fault)),
         }
+    }
+
+    async fn hold<T>(&self) -> T {
+        self.state.lock().unwrap().held += 1;
+        std::future::pending().await
     }
 
     /// The server's answer; none where the connection to it broke, as when the client has gone in the middle of its request.
@@ -200,15 +218,16 @@ impl Way {
     fn each_object(&self, change: impl Fn(&std::path::Path)) {
         fn walk(directory: &std::path::Path, change: &dyn Fn(&std::path::Path)) {
             for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-                let path = entry.path();
-                if path.is_dir() {
+                let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+                // Where the server keeps the parts of uploads begins with a dot.
+                if path.is_dir() && !name.starts_with('.') {
                     walk(&path, change);
-                } else if path.file_name().is_some_and(|name| name != "manifest.json") {
+                } else if path.is_file() && name != "manifest.json" {
                     change(&path);
                 }
             }
         }
-        walk(&self.bucket.join("archive"), &change);
+        walk(&self.bucket, &change);
     }
 }
 
