@@ -121,7 +121,7 @@ const FAILED_SHOWN: usize = 3;
 /// The fate of every backup, in the order given. What is in a store and has no Backup is none of its concern.
 ///
 /// # Errors
-/// Why maxAge cannot be counted back from `now`.
+/// Why maxAge cannot be counted back.
 pub fn fates(
     backups: &[Known],
     retention: Option<&BackupRetention>,
@@ -129,8 +129,8 @@ pub fn fates(
     now: Timestamp,
 ) -> Result<Vec<Fate>, String> {
     let Some(retention) = retention else { return Ok(backups.iter().map(|_| Fate::Stays(vec![Why::NoRule])).collect()) };
-    let oldest =
-        retention.max_age.map(|age| age.subtract_from(&now.to_zoned(zone.clone())).map_err(|error| format!("maxAge: {error}")));
+    let counted_from = newest(backups).map_or(now, |newest| newest.min(now)).to_zoned(zone.clone());
+    let oldest = retention.max_age.map(|age| age.subtract_from(&counted_from).map_err(|error| format!("maxAge: {error}")));
     let oldest = oldest.transpose()?.map(|at| at.timestamp());
     let mut newest_first: Vec<usize> = (0..backups.len()).collect();
     newest_first.sort_by(|a, b| (backups[*b].at, &backups[*b].name).cmp(&(backups[*a].at, &backups[*a].name)));
@@ -166,6 +166,12 @@ pub fn fates(
         (true, _, _) => Fate::Goes(Why::NotKept),
     };
     Ok(backups.iter().zip(reasons).map(fate).collect())
+}
+
+/// The moment of the newest complete backup, which the database server told. Ages are counted from it and not from our own clock: one that
+/// runs ahead by years would let everything go, and so would a schedule that has long stopped.
+fn newest(backups: &[Known]) -> Option<Timestamp> {
+    backups.iter().filter(|backup| backup.level().is_some()).map(|backup| backup.at).max()
 }
 
 /// Why a backup stays whatever the rules say.

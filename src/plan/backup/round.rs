@@ -1,7 +1,7 @@
 //! What does a BackupSchedule do now? Which backup begins, which is tried, which goes, and what its status says.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest as _, Sha256};
 
@@ -88,6 +88,15 @@ pub struct Whose<'a> {
     pub requested: Option<&'a str>,
 }
 
+/// How far ahead of us the last moment that was answered may lie: clocks are corrected by less.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+/// A moment that lies far ahead was answered under a clock that was wrong. If it were believed, no backup would begin until then; so what
+/// counts as answered is everything until now.
+fn corrected(answered: Option<Time>, now: Timestamp) -> Option<Time> {
+    answered.map(|at| if at.0.duration_since(now) > AHEAD { Time(now) } else { at })
+}
+
 /// What is to be done at `now`.
 ///
 /// # Errors
@@ -102,6 +111,8 @@ pub fn round(
     let clock = Clock::read(spec, whose)?;
     let mut round =
         Round { deeds: vec![], status: facts(before, seen), trouble: None, is_answered: whose.requested.is_none(), due: None };
+    round.status.last_slot = corrected(round.status.last_slot.take(), now);
+    round.status.last_test_slot = corrected(round.status.last_test_slot.take(), now);
     if spec.suspend {
         round.skip(&clock, whose, now);
     } else {
@@ -142,8 +153,7 @@ impl Round {
     /// A suspended schedule answers its moments by letting them pass.
     fn skip(&mut self, clock: &Clock, whose: Whose<'_>, now: Timestamp) {
         let passed = |punctuality: &Punctuality, answered: &Option<Time>| {
-            let answered = answered.as_ref().map_or(whose.created, |at| at.0);
-            punctuality.due(answered, now).slot.map(Time)
+            punctuality.due(answered.as_ref().map_or(whose.created, |at| at.0), now).slot.map(Time)
         };
         self.status.last_slot = passed(&clock.backups, &self.status.last_slot).or(self.status.last_slot.take());
         if let Some(tests) = &clock.tests {

@@ -80,9 +80,19 @@ fn max_age_alone_keeps_what_is_younger_and_beside_others_bounds_them() {
 }
 
 #[test]
-fn after_a_month_away_the_newest_stays_however_old() {
-    let backups = [restored("2026-07-01"), restored("2026-07-02")];
-    assert_eq!(going(&backups, &json!({"maxAge": "7 days"})), ["2026-07-01"]);
+fn after_a_month_away_ages_are_counted_from_the_newest() {
+    let backups = [restored("2026-06-20"), restored("2026-07-01"), restored("2026-07-02")];
+    assert_eq!(going(&backups, &json!({"maxAge": "7 days"})), ["2026-06-20"]);
+}
+
+#[test]
+fn a_clock_that_runs_ahead_lets_nothing_go() {
+    let backups = ["2026-11-01", "2026-11-20", "2026-11-21"].map(restored);
+    let retention = rules(json!({"maxAge": "30 days"}));
+    for now in ["2026-11-21T03:00:00Z", "2027-02-01T00:00:00Z", "2036-11-21T03:00:00Z"] {
+        let fates = fates(&backups, Some(&retention), &TimeZone::UTC, at(now)).unwrap();
+        assert!(fates.iter().all(|fate| matches!(fate, Fate::Stays(_))), "{now}: {fates:?}");
+    }
 }
 
 #[test]

@@ -79,6 +79,19 @@ fn a_backup_is_made_at_its_moment_once() {
 }
 
 #[test]
+fn a_clock_that_was_years_ahead_is_forgotten_and_one_that_is_corrected_by_minutes_makes_no_second_backup() {
+    let spec = spec(json!({"restoreTest": {"schedule": "0 4 * * *"}}));
+    let mut wrong = answered("2036-11-21T02:00:00Z");
+    wrong.last_test_slot = Some(Time(at("2036-11-21T04:00:00Z")));
+    let corrected = done(&spec, &wrong, &[], "2026-11-21T03:00:00Z");
+    assert_eq!((corrected.deeds.len(), corrected.due), (0, Some(at("2026-11-21T04:00:00Z"))));
+    let next = done(&spec, &corrected.status, &[], "2026-11-22T02:00:01Z");
+    assert_eq!((next.deeds, next.status.missed), (vec![Deed::Create("nightly-20261122-0200".into())], 0));
+    let early = done(&spec, &answered("2026-11-21T02:00:00Z"), &[], "2026-11-21T01:59:30Z");
+    assert_eq!((early.deeds.len(), early.status.last_slot), (0, Some(Time(at("2026-11-21T02:00:00Z")))));
+}
+
+#[test]
 fn one_that_is_under_way_makes_the_next_one_wait_or_be_missed() {
     let spec = spec(json!({"schedule": "0 * * * *", "startingDeadline": "10m"}));
     let long = [seen("nightly-20261119-0100", "2026-11-19T01:00:00Z", BackupStatus::default())];
