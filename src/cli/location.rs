@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::credentials;
-use crate::api::destination::{Azure, Gcs, S3};
+use crate::api::destination::{Azure, Gcs, Pvc, S3};
 use crate::api::{Destination, Reason};
 use crate::plan::action::Blocked;
 use crate::storage::Store;
@@ -54,30 +54,48 @@ impl StoreArgs {
 
     /// The destination of a URL and what is left of it; nothing for a path.
     fn split(&self, location: &str) -> Result<Option<(Destination, String)>, Blocked> {
-        let Some((scheme, rest)) = location.split_once("://") else { return Ok(None) };
-        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() {
-            return Err(invalid(format!("{location} names no bucket")));
+        if !location.contains("://") {
+            return Ok(None);
         }
-        let (bucket, endpoint) = (bucket.to_owned(), self.endpoint.clone());
-        let destination = match scheme {
-            "s3" => Destination {
-                s3: Some(S3 { bucket, endpoint, region: self.region.clone(), ..S3::default() }),
-                ..Destination::default()
-            },
-            "gs" => Destination { gcs: Some(Gcs { bucket, endpoint, ..Gcs::default() }), ..Destination::default() },
-            "az" => {
-                let (container, key) = key.split_once('/').unwrap_or((key, ""));
-                if container.is_empty() {
-                    return Err(invalid(format!("{location} names no container: write az://account/container/…")));
-                }
-                let azure = Azure { account: bucket, container: container.into(), endpoint, ..Azure::default() };
-                return Ok(Some((Destination { azure: Some(azure), ..Destination::default() }, key.into())));
-            }
-            _ => return Err(invalid(format!("{scheme}:// is not known: write s3://, gs://, az:// or a path"))),
-        };
-        Ok(Some((destination, key.into())))
+        let (destination, key) = split(location, self.endpoint.clone(), self.region.clone())?;
+        if destination.pvc.is_some() {
+            return Err(invalid(format!("{location} is a volume of a cluster: write the path where it is mounted")));
+        }
+        Ok(Some((destination, key)))
     }
+}
+
+/// The store of a URL, down to its bucket, container or claim.
+///
+/// # Errors
+/// [`Reason::DestinationInvalid`] where it names none.
+pub fn destination(url: &str, endpoint: Option<String>, region: Option<String>) -> Result<Destination, Blocked> {
+    split(url, endpoint, region).map(|(destination, _)| destination)
+}
+
+fn split(location: &str, endpoint: Option<String>, region: Option<String>) -> Result<(Destination, String), Blocked> {
+    let unknown = || invalid(format!("{location} is not known: write s3://, gs://, az:// or a path"));
+    let (scheme, rest) = location.split_once("://").ok_or_else(unknown)?;
+    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err(invalid(format!("{location} names no bucket")));
+    }
+    let bucket = bucket.to_owned();
+    let destination = match scheme {
+        "s3" => Destination { s3: Some(S3 { bucket, endpoint, region, ..S3::default() }), ..Destination::default() },
+        "gs" => Destination { gcs: Some(Gcs { bucket, endpoint, ..Gcs::default() }), ..Destination::default() },
+        "az" => {
+            let (container, key) = key.split_once('/').unwrap_or((key, ""));
+            if container.is_empty() {
+                return Err(invalid(format!("{location} names no container: write az://account/container/…")));
+            }
+            let azure = Azure { account: bucket, container: container.into(), endpoint, ..Azure::default() };
+            return Ok((Destination { azure: Some(azure), ..Destination::default() }, key.into()));
+        }
+        "pvc" => Destination { pvc: Some(Pvc { claim_name: bucket, ..Pvc::default() }), ..Destination::default() },
+        _ => return Err(invalid(format!("{scheme}:// is not known: write s3://, gs://, az:// or a path"))),
+    };
+    Ok((destination, key.into()))
 }
 
 fn file(path: &Path) -> Result<(Store, String), Blocked> {

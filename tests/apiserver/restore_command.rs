@@ -308,7 +308,16 @@ async fn a_restore_that_fails_or_is_deleted_by_somebody_ends_with_code_1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backup_is_the_one_that_was_meant() {
     let office = Office::new().await;
-    let cases: [(&[&str], Value); 5] = [
+    let s3 = json!({"bucket": "backups", "endpoint": "http://127.0.0.1:1", "credentialsSecretRef": {"name": "store"}});
+    let cases: [(&[&str], Value); 7] = [
+        (
+            &["--url", MANIFEST, "--endpoint", "http://127.0.0.1:1", "--store-secret", "store", "--identity-secret", "age"],
+            json!({"url": MANIFEST, "destination": {"s3": s3}, "identitySecretRef": {"name": "age"}}),
+        ),
+        (
+            &["--url", "pvc://claim/shop/1/manifest.json"],
+            json!({"url": "pvc://claim/shop/1/manifest.json", "destination": {"pvc": {"claimName": "claim"}}}),
+        ),
         (&["--schedule", "nightly"], json!({"scheduleRef": {"name": "nightly", "pick": "LatestVerified"}})),
         (&["--schedule", "nightly", "--latest"], json!({"scheduleRef": {"name": "nightly", "pick": "Latest"}})),
         (&["--backup", "chosen"], json!({"backupRef": {"name": "chosen"}})),
@@ -337,6 +346,11 @@ async fn what_is_typed_wrong_is_said_before_anything_is_written() {
         (&["restore"][..], 64, "which backup?"),
         (&["restore", "--latest", "--latest-verified"], 64, "cannot be used with"),
         (&["restore", "--backup", "a", "--schedule", "b"], 64, "cannot be used with"),
+        (&["restore", "--backup", "a", "--url", MANIFEST], 64, "cannot be used with"),
+        (&["restore", "--backup", "a", "--store-secret", "s"], 64, "--url"),
+        (&["restore", "--url", "s3://backups/shop/1"], 64, "names no manifest.json"),
+        (&["restore", "--url", "ftp://backups/shop/1/manifest.json"], 64, "ftp:// is not known"),
+        (&["restore", "--url", "pvc://claim/1/manifest.json", "--store-secret", "s"], 64, "a volume needs none"),
         (&["restore", "--backup", "a", "--workload", "api"], 64, "write KIND/NAME or KIND/SELECTOR"),
         (&["restore", "--backup", "a", "--keep-previous", "soon"], 64, "--keep-previous"),
         (&["restore", "none", "--backup", "a"], 4, "none does not exist"),

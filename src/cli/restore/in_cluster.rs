@@ -61,8 +61,13 @@ pub struct InCluster {
 #[derive(Args, Debug)]
 pub struct SourceArgs {
     /// This Backup
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["schedule", "latest", "latest_verified"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["schedule", "latest", "latest_verified", "url"])]
     pub backup: Option<String>,
+    /// The one with this manifest: s3://bucket/key, gs://bucket/key, az://account/container/key or pvc://claim/key, as `pgreeve backups` shows it
+    #[arg(long, value_name = "MANIFEST", conflicts_with_all = ["schedule", "latest", "latest_verified"])]
+    pub url: Option<String>,
+    #[command(flatten)]
+    pub store: StoreOfUrl,
     /// The newest verified one of this BackupSchedule
     #[arg(long, value_name = "NAME")]
     pub schedule: Option<String>,
@@ -72,6 +77,23 @@ pub struct SourceArgs {
     /// The newest complete one, verified or not
     #[arg(long)]
     pub latest: bool,
+}
+
+/// How the cluster opens the store of a URL.
+#[derive(Args, Debug)]
+pub struct StoreOfUrl {
+    /// With --url: Secret with the keys of its store; without it, the service account of the Jobs opens it
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub store_secret: Option<String>,
+    /// With --url: Secret whose key `identity` decrypts the backup
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub identity_secret: Option<String>,
+    /// With --url: address of a store that is not Amazon's, Google's or Azure's own
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub endpoint: Option<String>,
+    /// With --url: region of the bucket
+    #[arg(long, value_name = "REGION", requires = "url")]
+    pub region: Option<String>,
 }
 
 /// How a restored database takes the place of what is there.
@@ -89,9 +111,9 @@ enum Way {
 impl InCluster {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
-        let SourceArgs { backup, schedule, latest, latest_verified } = &self.source;
-        if backup.is_none() && schedule.is_none() && !latest && !latest_verified {
-            let message = "which backup? Give --backup NAME, --schedule NAME, --latest-verified or --latest; \
+        let SourceArgs { backup, url, schedule, latest, latest_verified, .. } = &self.source;
+        if backup.is_none() && url.is_none() && schedule.is_none() && !latest && !latest_verified {
+            let message = "which backup? Give --backup NAME, --schedule NAME, --latest-verified, --latest or --url MANIFEST; \
                 without a cluster: pgreeve restore backup MANIFEST";
             return Err(Failure::new(Exit::Usage, message));
         }

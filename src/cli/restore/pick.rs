@@ -6,11 +6,14 @@ use kube::api::ListParams;
 
 use super::super::exit::{Exit, Failure};
 use super::super::kubernetes::Cluster;
-use super::in_cluster::SourceArgs;
-use crate::api::Backup;
+use super::super::location;
+use super::in_cluster::{SourceArgs, StoreOfUrl};
 use crate::api::condition::find;
 use crate::api::policy::DatabaseRef;
+use crate::api::postgres_database::SecretRef;
 use crate::api::restore::{Pick, RestoreSource, ScheduleSource};
+use crate::api::{Backup, Destination};
+use crate::plan::backup::manifest;
 
 /// The source of the Restore. Without a schedule, the newest backup of the database is chosen here and named in the Restore.
 ///
@@ -20,6 +23,9 @@ pub async fn source(args: &SourceArgs, cluster: &Cluster, namespace: &str, datab
     let pick = if args.latest { Pick::Latest } else { Pick::LatestVerified };
     if let Some(name) = &args.backup {
         return Ok(of_backup(name.clone()));
+    }
+    if let Some(url) = &args.url {
+        return of_url(url, &args.store);
     }
     if let Some(name) = &args.schedule {
         let schedule_ref = Some(ScheduleSource { name: name.clone(), pick });
@@ -33,6 +39,34 @@ pub async fn source(args: &SourceArgs, cluster: &Cluster, namespace: &str, datab
 
 fn of_backup(name: String) -> RestoreSource {
     RestoreSource { backup_ref: Some(DatabaseRef { name }), ..RestoreSource::default() }
+}
+
+/// The store is that of the URL, down to its bucket, container or claim.
+fn of_url(url: &str, how: &StoreOfUrl) -> Result<RestoreSource, Failure> {
+    let is_manifest = url.ends_with(&format!("/{}", manifest::NAME));
+    if !is_manifest {
+        return Err(Failure::new(Exit::Usage, format!("--url {url} names no {}: `pgreeve backups` lists them", manifest::NAME)));
+    }
+    let mut destination = location::destination(url, how.endpoint.clone(), how.region.clone())
+        .map_err(|blocked| Failure::new(Exit::Usage, format!("--url: {}", blocked.message)))?;
+    let secret = how.store_secret.clone().map(|name| SecretRef { name });
+    let Destination { s3, gcs, azure, pvc } = &mut destination;
+    let places = [
+        s3.as_mut().map(|s3| &mut s3.credentials_secret_ref),
+        gcs.as_mut().map(|gcs| &mut gcs.credentials_secret_ref),
+        azure.as_mut().map(|azure| &mut azure.credentials_secret_ref),
+    ];
+    places.into_iter().flatten().for_each(|place| place.clone_from(&secret));
+    if pvc.is_some() && secret.is_some() {
+        return Err(Failure::new(Exit::Usage, "--store-secret opens a store, and a volume needs none: leave it out"));
+    }
+    let identity_secret_ref = how.identity_secret.clone().map(|name| SecretRef { name });
+    Ok(RestoreSource {
+        url: Some(url.to_owned()),
+        destination: Some(destination),
+        identity_secret_ref,
+        ..RestoreSource::default()
+    })
 }
 
 fn none(pick: Pick, others: usize, namespace: &str, database: &str) -> Failure {
