@@ -80,3 +80,37 @@ async fn what_is_no_manifest_and_what_is_no_place_say_so() {
     assert_eq!(text(&pgreeve(&world.database, &["backups", &empty])), format!("no backups below {empty}\n"));
     drop(std::fs::remove_dir_all("/tmp/pgreeve-no-backup"));
 }
+
+/// Processes of this machine that name a directory in their arguments.
+fn processes_in(directory: &std::path::Path) -> usize {
+    let directory = directory.display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let arguments = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    arguments.filter(|arguments| String::from_utf8_lossy(arguments).contains(&directory)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_test_that_is_killed_leaves_no_server_behind() {
+    let world = World::new(SHOP).await;
+    world.back_up(&world.task(serde_json::json!({}))).await.unwrap();
+    let manifest = world.files().into_iter().find(|file| file.ends_with("manifest.json")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    // Whom the server runs as must reach it.
+    std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgreeve"));
+    command.args(["verify", "--restore"]).arg(manifest).env("TMPDIR", scratch.path());
+    let mut program = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let limit = std::time::Duration::from_secs(30);
+    let runs = async || (processes_in(scratch.path()) > 0 && has_socket(scratch.path())).then_some(());
+    crate::support::eventually("its server runs", limit, runs).await;
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let gone = async || (processes_in(scratch.path()) == 0).then_some(());
+    crate::support::eventually("its server is gone", limit, gone).await;
+}
+
+/// Whether a server listens in a directory of this one.
+fn has_socket(directory: &std::path::Path) -> bool {
+    let entries = std::fs::read_dir(directory).unwrap().flatten();
+    entries.into_iter().any(|entry| entry.path().join(".s.PGSQL.5432").exists())
+}

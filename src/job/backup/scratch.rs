@@ -76,7 +76,7 @@ impl Scratch {
             .args(["--username", SUPERUSER, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"])
             .arg(&data);
         child::start("initdb", as_nobody_special(&mut initdb, &directory)?)?.end().await?;
-        let mut postgres = tools.program("postgres");
+        let mut postgres = tools.bound("postgres").await;
         postgres.arg("-D").arg(&data).arg("-k").arg(directory.path());
         postgres.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
         let running = child::start("postgres", as_nobody_special(&mut postgres, &directory)?)?;

@@ -17,6 +17,12 @@ use crate::postgres::connect::Tls;
 /// Where distributions and images put the programs of a major; after these, what PATH names.
 const USUAL: [&str; 4] = ["/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin", "/opt/postgresql/{}/bin", "/usr/local/bin"];
 
+/// Where util-linux's setpriv is.
+const SETPRIV: [&str; 2] = ["/usr/bin/setpriv", "/bin/setpriv"];
+
+/// Its option for a signal that comes when the parent has ended.
+const BOUND: &str = "--pdeathsig=QUIT";
+
 /// Root certificates of this system, where a server's is checked without a CA of its own: libpq knows no system's before 16.
 const ROOTS: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
@@ -60,7 +66,27 @@ impl Tools {
 
     /// One of the programs, with nothing of our environment but what locale and path it needs.
     pub fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.directory.join(name));
+        self.prepared(Command::new(self.directory.join(name)))
+    }
+
+    /// The same for a server, which the kernel ends when we are killed: the others end by themselves when nobody reads what they write. A
+    /// container takes all of its processes with it; on a machine of somebody's own a program of util-linux asks for it, if it is there.
+    pub async fn bound(&self, name: &str) -> Command {
+        let program = self.directory.join(name);
+        for setpriv in SETPRIV.map(Path::new).into_iter().filter(|setpriv| setpriv.is_file()) {
+            // An immediate shutdown (pg_ctl, SIGQUIT); that of busybox knows no such option.
+            let mut tried = Command::new(setpriv);
+            tried.args([BOUND, "--", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            if tried.status().await.is_ok_and(|status| status.success()) {
+                let mut command = Command::new(setpriv);
+                command.args([BOUND, "--"]).arg(&program);
+                return self.prepared(command);
+            }
+        }
+        self.prepared(Command::new(program))
+    }
+
+    fn prepared(&self, mut command: Command) -> Command {
         command.env_clear().env("PATH", &self.directory).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         command
