@@ -17,8 +17,11 @@ use crate::support::kubefault::{KubeFaults, WriteFault};
 /// How long a playing may take: a lost answer costs a pass, and passes follow each other with growing delays.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How long a death is waited for.
+/// How long a death is waited for. A playing with fewer writes before its first backup than the undisturbed one had has nothing to survive.
 const AWAITED: Duration = Duration::from_secs(15);
+
+/// How many deaths of ten may come to nothing that way.
+const SPARED: usize = 3;
 
 /// Stories at a time.
 const AT_A_TIME: usize = 4;
@@ -71,11 +74,18 @@ impl Story {
 
     /// Waits until exactly one backup is there, is complete and is not this one.
     async fn one_but(&self, former: &str) -> String {
-        eventually("one complete backup is left", PATIENCE, async || match &self.backups().await[..] {
+        let found = eventually("one complete backup is left", PATIENCE * 2, async || match &self.backups().await[..] {
             [(name, true)] if name != former => Some(name.clone()),
             _ => None,
-        })
-        .await
+        });
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(name) => name,
+            Err(_) => {
+                let backups = self.stage.world.api("Backup").list(&Default::default()).await.unwrap().items;
+                let statuses: Vec<_> = backups.iter().map(|backup| (backup.name_any(), &backup.data["status"])).collect();
+                panic!("it does not come to one backup beside {former:?}: {statuses:#?} {:?}", self.stage.node.broken());
+            }
+        }
     }
 
     async fn play(&self) -> String {
@@ -107,21 +117,21 @@ impl Story {
     }
 }
 
-async fn disturbed(number: usize, disturbance: Disturbance) -> Result<(), String> {
+/// Plays it with a disturbance, and says whether that came about.
+async fn disturbed(number: usize, disturbance: Disturbance) -> Result<bool, String> {
     let mut story = Story::begin().await;
     match disturbance {
         Disturbance::Fault(fault) => story.faults.plan(number, fault),
         Disturbance::Death => story.faults.plan(number, WriteFault::CutAfter),
     }
-    let last = if let Disturbance::Death = disturbance {
+    let mut has_died = true;
+    if let Disturbance::Death = disturbance {
         story.ask("first").await;
-        // Where this playing has fewer writes at its beginning than the first one, there is nothing to survive yet.
-        drop(tokio::time::timeout(AWAITED, story.survive()).await);
-        story.play().await
-    } else {
-        story.play().await
-    };
-    story.holds(&last).await.map_err(|broken| format!("{disturbance:?} at write {number}: {broken}"))
+        has_died = tokio::time::timeout(AWAITED, story.survive()).await.is_ok();
+    }
+    let last = story.play().await;
+    story.holds(&last).await.map_err(|broken| format!("{disturbance:?} at write {number}: {broken}"))?;
+    Ok(has_died)
 }
 
 #[tokio::test]
@@ -133,17 +143,38 @@ async fn whichever_write_is_lost_one_good_backup_is_left_and_nothing_else() {
     let writes: Vec<usize> =
         clean.faults.writes().iter().filter(|write| !is_event(&write.what)).map(|write| write.number).collect();
     assert!(writes.len() >= 15, "{:?}", clean.faults.writes());
-    let mut plays = Vec::new();
+    let (mut plays, mut deaths) = (Vec::new(), 0);
     for (index, number) in writes.iter().copied().enumerate() {
         // A death is only told apart from a lost answer while the first backup is under way: later, who plays has asked already.
         let is_early = index < writes.len() / 3;
         let other = if is_early && index % 2 == 0 { Disturbance::Death } else { Disturbance::Fault(WriteFault::CutBefore) };
         // Each write is lost or unanswered, in turn: a playing takes seconds, and the layer below cuts every write of tests/faults both ways.
         let lost = if index % 3 == 2 { other } else { Disturbance::Fault(WriteFault::CutAfter) };
+        deaths += usize::from(matches!(lost, Disturbance::Death));
         plays.push(disturbed(number, lost));
     }
     let count = plays.len();
-    let ended: Vec<Result<(), String>> = futures::stream::iter(plays).buffer_unordered(AT_A_TIME).collect().await;
+    let ended: Vec<Result<bool, String>> = futures::stream::iter(plays).buffer_unordered(AT_A_TIME).collect().await;
+    let spared = ended.iter().filter(|ended| matches!(ended, Ok(false))).count();
     let broken: Vec<String> = ended.into_iter().filter_map(Result::err).collect();
     assert!(broken.is_empty(), "{} of {count}: {}", broken.len(), broken.join("\n"));
+    println!("{count} playings; {spared} of {deaths} operators had nothing to die of");
+    assert!(spared * 10 <= deaths * SPARED, "{spared} of {deaths}");
+}
+
+#[tokio::test]
+async fn two_operators_make_one_backup_of_one_moment() {
+    let mut story = Story::begin().await;
+    // The second one lives as long as this does; a world ends the last that it was given.
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (client, stopped) = (story.stage.world.client.clone(), stop.clone());
+    let config = story.stage.config();
+    let other = tokio::spawn(async move {
+        pgreeve::controller::run(client, config, async move { stopped.cancelled().await }).await.unwrap();
+    });
+    let last = story.play().await;
+    story.holds(&last).await.unwrap();
+    stop.cancel();
+    other.await.unwrap();
+    story.stage.world.stop().await;
 }

@@ -8,6 +8,7 @@ mod backup;
 mod backup_command;
 mod backup_faults;
 mod backup_schedule;
+mod backup_store;
 mod bad_input;
 mod command_line;
 mod conventions;
