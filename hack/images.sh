@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Which images run in the test cluster? Builds them without a registry, gives them to the cluster, and prints their names.
 #
-#   hack/images.sh postgres              localhost/pgreeve-postgres:17, a PostgreSQL 17 with pg_partman
+#   hack/images.sh postgres [15]         localhost/pgreeve-postgres:17, a PostgreSQL 17 with pg_partman, or :15, which Debian 12 has
 #   hack/images.sh s3                    localhost/pgreeve-s3:<hash of program and Dockerfile>, a versitygw
 #   hack/images.sh operator BINARY       localhost/pgreeve:<hash of binary and Dockerfile>, by the project's own Dockerfile
 #
@@ -13,7 +13,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${PGREEVE_CACHE:-/var/cache/pgreeve}
 STATE=${PGREEVE_CLUSTER_DIR:-/var/lib/pgreeve-cluster}
 export PATH="$CACHE/bin:$PATH"
-base=docker.io/library/debian:trixie-slim
 
 say() { printf 'images: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -49,13 +48,14 @@ mirror() {
         /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1
 }
 
+# ensure_base CODENAME: debian:CODENAME-slim.
 ensure_base() {
-    local container rootfs
+    local codename=$1 base=docker.io/library/debian:$1-slim container rootfs
     [[ -z $(builder images -q "$base" 2>/dev/null) ]] || return 0
-    say "making Debian 13 from packages"
+    say "making Debian $codename from packages"
     rootfs=$(mktemp "$CACHE/tmp/base.XXXXXX.tar")
     quietly mmdebstrap -q --variant=minbase --include=ca-certificates --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' trixie "$rootfs" "$(mirror)"
+        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' "$codename" "$rootfs" "$(mirror)"
     container=$(builder from scratch)
     quietly builder add -q "$container" "$rootfs" /
     quietly builder config --cmd bash "$container"
@@ -78,7 +78,7 @@ build() {
         docker save -o "$archive.new" "$name"
     else
         "$here/tools.sh" cluster
-        ensure_base
+        ensure_base "$(sed -nE 's/^FROM .*debian:([a-z]+)-slim.*/\1/p' "$context/Dockerfile" | head -n 1)"
         quietly builder bud --isolation chroot --pull-never --layers=false \
             --ulimit "nofile=$(at_most 65536 "$(ulimit -Hn)")" --ulimit "nproc=$(at_most 32768 "$(ulimit -Hu)")" -t "$name" "$@" "$context"
         rm -f "$archive.new"
@@ -110,11 +110,13 @@ provide() {
     echo "$name"
 }
 
+# provide_postgres MAJOR: 17, or 15 by the same Dockerfile on the Debian that has it.
 provide_postgres() {
-    local context
+    local major=$1 context
     context=$(mktemp -d "$CACHE/tmp/context.XXXXXX")
     cp "$here/images/postgres.Dockerfile" "$context/Dockerfile"
-    provide localhost/pgreeve-postgres:17 "$CACHE/images/postgres-$(hash_of "$context/Dockerfile").tar" "$context"
+    [[ $major != 15 ]] || sed -i 's/trixie/bookworm/; s/\b17\b/15/g' "$context/Dockerfile"
+    provide "localhost/pgreeve-postgres:$major" "$CACHE/images/postgres-$(hash_of "$context/Dockerfile").tar" "$context"
     rm -rf "$context"
 }
 
@@ -150,7 +152,7 @@ main() {
     flock "$lock"
     driver=$(storage_driver)
     case ${1:-} in
-        postgres) provide_postgres ;;
+        postgres) provide_postgres "${2:-17}" ;;
         s3) provide_s3 ;;
         operator) provide_operator "${2:?the binary}" ;;
         *) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;

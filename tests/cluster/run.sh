@@ -218,6 +218,40 @@ check_cluster() {
     check "the operator may not list Secrets" may_not_list_secrets
 }
 
+# --- another major -------------------------------------------------------------------------------------------------------------
+
+fifteen_sql() { k exec -i deployment/fifteen -- psql -qXAt -U postgres "$1" -c "$2"; }
+
+fifteen_runs() {
+    "$top/hack/images.sh" postgres 15 && k apply -f "$top/tests/cluster/fifteen.yaml" && k rollout status deployment/fifteen --timeout=120s &&
+        fifteen_sql postgres "CREATE ROLE shop LOGIN CREATEDB PASSWORD 'of-fifteen-alone'" && fifteen_sql postgres "CREATE DATABASE shop OWNER shop" &&
+        fifteen_sql shop "SET ROLE shop; CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, 4321) AS n"
+}
+
+fifteen_goes_back() {
+    fifteen_sql shop "DROP TABLE orders"
+    k apply -f - <<RESTORE
+apiVersion: pgreeve.dev/v1alpha1
+kind: Restore
+metadata: {name: fifteen-back}
+spec: {databaseRef: {name: fifteen}, source: {backupRef: {name: fifteen}}, strategy: Swap, confirm: shop}
+RESTORE
+    k wait restore/fifteen-back --for=condition=Complete --timeout=120s || { k describe restore fifteen-back; return 1; }
+}
+
+fifteen_is_proven() {
+    k apply -f "$top/tests/cluster/fifteen-backup.yaml"
+    k wait backup/fifteen --for=jsonpath='{.status.verification.level}'=Restore --timeout=180s || { k describe backup fifteen; return 1; }
+}
+
+check_fifteen() {
+    check "a PostgreSQL 15 runs beside the demo's 17" fifteen_runs
+    check "its backup is restored by the programs of its own major" fifteen_is_proven
+    check "the backup says which major that was" grep -q '^15\.' <(k get backup fifteen -o 'jsonpath={.status.dumpVersion}')
+    check "a table of it that was dropped comes back by a Swap" fifteen_goes_back
+    check "with every row" same 4321 fifteen_sql shop "SELECT count(*) FROM orders"
+}
+
 # --- Jobs ----------------------------------------------------------------------------------------------------------------------
 
 # A table of which a thousand rows are old, and an archive for them; a table with an old partition.
@@ -323,6 +357,7 @@ check_database
 check_export
 check_backups
 check_cluster
+check_fifteen
 check_jobs
 [[ ${1:-} == --keep ]] || check_removal
 rm -rf "$out"
