@@ -83,17 +83,31 @@ pub struct SourceArgs {
 #[derive(Args, Debug)]
 pub struct StoreOfUrl {
     /// With --url: Secret with the keys of its store; without it, the service account of the Jobs opens it
-    #[arg(long, value_name = "NAME", requires = "url")]
+    #[arg(long, value_name = "NAME")]
     pub store_secret: Option<String>,
     /// With --url: Secret whose key `identity` decrypts the backup
-    #[arg(long, value_name = "NAME", requires = "url")]
+    #[arg(long, value_name = "NAME")]
     pub identity_secret: Option<String>,
     /// With --url: address of a store that is not Amazon's, Google's or Azure's own
-    #[arg(long, value_name = "URL", requires = "url")]
+    #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// With --url: region of the bucket
-    #[arg(long, value_name = "REGION", requires = "url")]
+    #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+}
+
+impl StoreOfUrl {
+    /// One of the options that is given. That they need --url is checked by us: clap asks for nothing that conflicts with what is there, such as
+    /// --backup.
+    fn given(&self) -> Option<&'static str> {
+        let options = [
+            (&self.store_secret, "--store-secret"),
+            (&self.identity_secret, "--identity-secret"),
+            (&self.endpoint, "--endpoint"),
+            (&self.region, "--region"),
+        ];
+        options.into_iter().find(|(value, _)| value.is_some()).map(|(_, option)| option)
+    }
 }
 
 /// How a restored database takes the place of what is there.
@@ -116,6 +130,12 @@ impl InCluster {
             let message = "which backup? Give --backup NAME, --schedule NAME, --latest-verified, --latest or --url MANIFEST; \
                 without a cluster: pgreeve restore backup MANIFEST";
             return Err(Failure::new(Exit::Usage, message));
+        }
+        if let (None, Some(option)) = (url, self.source.store.given()) {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{option} says how the store of --url is opened: give --url too, or leave it out"),
+            ));
         }
         let cluster =
             Cluster::find(self.context.as_deref(), "a Restore is made in a cluster: run this where one is at hand").await?;
