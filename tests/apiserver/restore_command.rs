@@ -350,6 +350,13 @@ async fn what_is_typed_wrong_is_said_before_anything_is_written() {
         (&["restore", "--backup", "a", "--store-secret", "s"], 64, "--url"),
         (&["restore", "--url", "s3://backups/shop/1"], 64, "names no manifest.json"),
         (&["restore", "--url", "ftp://backups/shop/1/manifest.json"], 64, "ftp:// is not known"),
+        (&["restore", "--url", "backups/1/manifest.json"], 64, "az:// or pvc://"),
+        (&["restore", "--url", "gs://backups/1/manifest.json", "--region", "r"], 64, "--region has no effect on gs://"),
+        (
+            &["restore", "--url", "pvc://claim/1/manifest.json", "--endpoint", "http://e"],
+            64,
+            "--endpoint has no effect on pvc://",
+        ),
         (&["restore", "--url", "pvc://claim/1/manifest.json", "--store-secret", "s"], 64, "a volume needs none"),
         (&["restore", "--backup", "a", "--workload", "api"], 64, "write KIND/NAME or KIND/SELECTOR"),
         (&["restore", "--backup", "a", "--keep-previous", "soon"], 64, "--keep-previous"),

@@ -47,6 +47,19 @@ fn of_url(url: &str, how: &StoreOfUrl) -> Result<RestoreSource, Failure> {
     if !is_manifest {
         return Err(Failure::new(Exit::Usage, format!("--url {url} names no {}: `pgreeve backups` lists them", manifest::NAME)));
     }
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    let unused = match scheme {
+        "s3" => None,
+        "gs" | "az" => how.region.as_ref().map(|_| "--region"),
+        "pvc" => how.region.as_ref().map(|_| "--region").or(how.endpoint.as_ref().map(|_| "--endpoint")),
+        _ => {
+            let message = format!("--url {url}: {scheme}:// is not known: write s3://, gs://, az:// or pvc://");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    };
+    if let Some(option) = unused {
+        return Err(Failure::new(Exit::Usage, format!("{option} has no effect on {scheme}://: leave it out")));
+    }
     let mut destination = location::destination(url, how.endpoint.clone(), how.region.clone())
         .map_err(|blocked| Failure::new(Exit::Usage, format!("--url: {}", blocked.message)))?;
     let secret = how.store_secret.clone().map(|name| SecretRef { name });
