@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
-use object_store::{MultipartUpload, PutPayload, UploadPart};
+use object_store::{MultipartUpload, PutPayload};
+use tokio::task::JoinSet;
 
 use super::Store;
 use crate::api::Reason;
@@ -32,7 +31,8 @@ pub struct Upload {
     store: Store,
     key: String,
     parts: Box<dyn MultipartUpload>,
-    on_their_way: FuturesUnordered<UploadPart>,
+    /// Tasks of their own: a part that were only sent while somebody waits for it would keep whoever makes the next one waiting too.
+    on_their_way: JoinSet<object_store::Result<()>>,
     begun: usize,
     /// The part that is being filled. Its room is taken at once: what is written comes from buffers with more room than content, which
     /// would stay as long as the part does.
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Upload {
 
 impl Upload {
     pub(super) fn new(store: Store, key: String, parts: Box<dyn MultipartUpload>) -> Self {
-        Self { store, key, parts, on_their_way: FuturesUnordered::new(), begun: 0, filling: vec![] }
+        Self { store, key, parts, on_their_way: JoinSet::new(), begun: 0, filling: vec![] }
     }
 
     /// Writes on.
@@ -81,14 +81,17 @@ impl Upload {
         }
         let payload = PutPayload::from(std::mem::take(&mut self.filling));
         self.begun += 1;
-        self.on_their_way.push(self.parts.put_part(payload));
+        self.on_their_way.spawn(self.parts.put_part(payload));
         Ok(())
     }
 
     async fn arrived(&mut self) -> Result<(), Blocked> {
-        match self.on_their_way.next().await {
-            None | Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(self.store.refused(&self.key, "was not written", &error)),
+        match self.on_their_way.join_next().await {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(self.store.refused(&self.key, "was not written", &error)),
+            Some(Err(error)) => {
+                Err(Blocked::new(Reason::ActionFailed, format!("{}: a part was not written: {error}", self.url())))
+            }
         }
     }
 
@@ -110,7 +113,7 @@ impl Upload {
     /// Takes away what was sent, as far as the store can be reached.
     pub async fn give_up(mut self) {
         // A part that arrives after the end of its upload would stay for ever (S3, AbortMultipartUpload), so they come in first.
-        let settled = async { while self.on_their_way.next().await.is_some() {} };
+        let settled = async { while self.on_their_way.join_next().await.is_some() {} };
         drop(tokio::time::timeout(SETTLE, settled).await);
         // Whoever exports next ends what could not be ended here.
         drop(self.parts.abort().await);

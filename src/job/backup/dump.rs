@@ -8,10 +8,11 @@ use tokio::process::Command;
 
 use super::child::{self, Running};
 use super::facts::{Facts, Selection};
+use super::gather;
 use super::seal::{self, Seal};
 use super::tools::{Service, Tools};
-use crate::api::TableName;
 use crate::api::backup::{CompressionMethod, DumpFormat, What};
+use crate::api::{Reason, TableName};
 use crate::plan::action::Blocked;
 use crate::plan::backup::DumpDatabase;
 use crate::plan::backup::manifest::Object;
@@ -86,7 +87,8 @@ pub async fn globals(
 async fn piped(name: &str, command: &mut Command, store: &Store, key: &str, seal: &Seal) -> Result<Object, Blocked> {
     let mut running = child::start(name, command.stdout(Stdio::piped()))?;
     let stdout: Box<dyn AsyncRead + Send + Unpin> = match running.child.stdout.take() {
-        Some(stdout) => Box::new(stdout),
+        Some(stdout) => gather::output(stdout)
+            .map_err(|error| Blocked::new(Reason::ActionFailed, format!("the output of {name} cannot be read: {error}")))?,
         None => Box::new(tokio::io::empty()),
     };
     seal::store(store, key, seal, stdout, ended(running)).await

@@ -14,6 +14,7 @@ pub mod catalog;
 mod child;
 mod dump;
 mod facts;
+mod gather;
 pub mod inspect;
 pub mod into;
 mod pack;
