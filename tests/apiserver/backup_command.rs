@@ -3,18 +3,18 @@
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::restore_command::{Office, condition};
+use crate::office::{Office, condition};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backups_of_a_namespace_are_listed_the_oldest_first() {
     let office = Office::new().await;
-    let ran = office.types(&["backups"]).await.unwrap().expect_code(0);
+    let ran = office.types(&["backups"]).ends().await.expect_code(0);
     assert!(ran.stdout.starts_with("no Backups in namespace "), "{}", ran.stdout);
     office.backup("proven", "db", 8, &["Complete", "Verified"]).await;
     office.backup("older", "db", 7, &["Complete"]).await;
     office.backup("broken", "other", 9, &["Failed"]).await;
     office.backup("under-way", "db", 10, &[]).await;
-    let ran = office.types(&["backups"]).await.unwrap().expect_code(0);
+    let ran = office.types(&["backups"]).ends().await.expect_code(0);
     let cells: Vec<Vec<&str>> =
         ran.stdout.lines().map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
     let line = |name: &str, database: &str, state: &str, hour: &str, proven: &str| {
@@ -33,9 +33,9 @@ async fn the_backups_of_a_namespace_are_listed_the_oldest_first() {
         .map(|cells| cells.iter().enumerate().filter(|(at, _)| *at != 4).map(|(_, cell)| (*cell).to_owned()).collect())
         .collect();
     assert_eq!(seen, expected, "{}", ran.stdout);
-    let ran = office.types(&["backups", "--database", "other"]).await.unwrap().expect_code(0);
+    let ran = office.types(&["backups", "--database", "other"]).ends().await.expect_code(0);
     assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.stdout);
-    office.types(&["backups", "s3://backups", "--database", "other"]).await.unwrap().expect_code(64);
+    office.types(&["backups", "s3://backups", "--database", "other"]).ends().await.expect_code(64);
 }
 
 /// A schedule whose backups are encrypted and restored, so that nothing of them is the default.
@@ -63,11 +63,12 @@ async fn a_backup_is_made_as_the_schedule_makes_them_and_waited_for() {
     let name = made.name_any();
     assert!(name.starts_with("nightly-20"), "{name}");
     office.status("Backup", &name, json!({"conditions": [condition("Ready", "JobRunning", "Job dump runs"), condition("Progressing", "JobRunning", "")]})).await;
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    program.says("Job dump runs").await;
     office.status("Backup", &name, json!({"conditions": [condition("Complete", "UpToDate", "")], "url": "s3://b/manifest.json",
         "sizeBytes": 1000, "tables": {"count": 2, "rows": 7}, "verification": {"level": "Restore", "at": "2026-11-21T08:00:00Z"}})).await;
+    // It looks every half a second, so that it has seen this.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    assert!(!program.is_finished(), "it is not verified yet");
+    assert!(!program.has_ended(), "it is not verified yet");
     office
         .status(
             "Backup",
@@ -75,7 +76,7 @@ async fn a_backup_is_made_as_the_schedule_makes_them_and_waited_for() {
             json!({"conditions": [condition("Complete", "UpToDate", ""), condition("Verified", "UpToDate", "")]}),
         )
         .await;
-    let ran = program.await.unwrap().expect_code(0);
+    let ran = program.ends().await.expect_code(0);
     assert_eq!(ran.stdout, "Backup    s3://b/manifest.json\nStored    1000 B, 2 tables with 7 rows\nProven    Restore\n");
     assert!(ran.stderr.contains("Job dump runs"), "{}", ran.stderr);
 }
@@ -83,7 +84,7 @@ async fn a_backup_is_made_as_the_schedule_makes_them_and_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_fails_ends_with_code_1_and_one_that_nobody_waits_for_at_once() {
     let office = Office::new().await;
-    let ran = office.types(&["backup", "--schedule", "nightly"]).await.unwrap().expect_code(1);
+    let ran = office.types(&["backup", "--schedule", "nightly"]).ends().await.expect_code(1);
     assert!(ran.stderr.contains("/nightly does not exist in context tests"), "{}", ran.stderr);
     schedule(&office).await;
     let program = office.types(&["backup", "--schedule", "nightly"]);
@@ -95,17 +96,17 @@ async fn a_backup_that_fails_ends_with_code_1_and_one_that_nobody_waits_for_at_o
             json!({"conditions": [condition("Failed", "ToolFailed", "x"), condition("Ready", "ToolFailed", "pg_dump said no")]}),
         )
         .await;
-    let ran = program.await.unwrap().expect_code(1);
+    let ran = program.ends().await.expect_code(1);
     assert!(ran.stderr.contains("the backup has failed: pg_dump said no"), "{}", ran.stderr);
     office.api("Backup").delete(&name, &Default::default()).await.unwrap();
     let program = office.types(&["backup", "--schedule", "nightly"]);
     let name = office.the("Backup", |_| true).await.name_any();
     let stalled = [condition("Stalled", "ToolsMissing", "x"), condition("Ready", "ToolsMissing", "no pg_dump 16")];
     office.status("Backup", &name, json!({"conditions": stalled})).await;
-    let ran = program.await.unwrap().expect_code(3);
+    let ran = program.ends().await.expect_code(3);
     assert!(ran.stderr.contains("no pg_dump 16; the Backup stays"), "{}", ran.stderr);
     office.api("Backup").delete(&name, &Default::default()).await.unwrap();
-    let ran = office.types(&["backup", "--schedule", "nightly", "--no-wait"]).await.unwrap().expect_code(0);
+    let ran = office.types(&["backup", "--schedule", "nightly", "--no-wait"]).ends().await.expect_code(0);
     assert!(ran.stdout.starts_with(&format!("Backup {}/nightly-", office.namespace)), "{}", ran.stdout);
     for wrong in [
         &["backup", "--schedule", "nightly", "s3://b"][..],
@@ -113,6 +114,6 @@ async fn a_backup_that_fails_ends_with_code_1_and_one_that_nobody_waits_for_at_o
         &["backup", "s3://b", "--no-wait"],
         &["backup"],
     ] {
-        office.types(wrong).await.unwrap().expect_code(64);
+        office.types(wrong).ends().await.expect_code(64);
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
+use kube::api::DynamicObject;
 use serde_json::json;
 
 use crate::backup::Stage;
+use crate::support::Patience;
 use crate::support::apiserver::apiserver;
-use crate::support::eventually;
 use crate::support::kubefault::{KubeFaults, WriteFault};
 
 /// How long a playing may take: a lost answer costs a pass, and passes follow each other with growing delays.
@@ -74,18 +75,36 @@ impl Story {
 
     /// Waits until exactly one backup is there, is complete and is not this one.
     async fn one_but(&self, former: &str) -> String {
-        let found = eventually("one complete backup is left", PATIENCE * 2, async || match &self.backups().await[..] {
-            [(name, true)] if name != former => Some(name.clone()),
-            _ => None,
-        });
-        match tokio::time::timeout(PATIENCE, found).await {
-            Ok(name) => name,
-            Err(_) => {
-                let backups = self.stage.world.api("Backup").list(&Default::default()).await.unwrap().items;
-                let statuses: Vec<_> = backups.iter().map(|backup| (backup.name_any(), &backup.data["status"])).collect();
-                panic!("it does not come to one backup beside {former:?}: {statuses:#?} {:?}", self.stage.node.broken());
+        let mut patience = Patience::of(PATIENCE);
+        while !patience.is_over() {
+            match &self.backups().await[..] {
+                [(name, true)] if name != former => return name.clone(),
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+        panic!("it does not come to one backup beside {former:?}: {}", self.told().await);
+    }
+
+    /// What there is, in few words: the log of a test is often read shortened.
+    async fn told(&self) -> String {
+        let schedule = self.stage.world.api("BackupSchedule").get("s").await.unwrap();
+        let backups = self.stage.world.api("Backup").list(&Default::default()).await.unwrap();
+        let told = |object: &DynamicObject| {
+            let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready");
+            format!("{} {:?} {ready:?}", object.name_any(), object.metadata.deletion_timestamp)
+        };
+        let backups: Vec<String> = backups.iter().map(told).collect();
+        let writes = self.faults.writes();
+        let last: Vec<&str> = writes.iter().rev().take(12).map(|write| write.what.as_str()).collect();
+        format!(
+            "{backups:?}; {:?}; {}; annotations {:?}; the last writes of {} {last:?}; {}",
+            self.stage.node.broken(),
+            told(&schedule),
+            schedule.annotations(),
+            writes.len(),
+            schedule.data["status"],
+        )
     }
 
     async fn play(&self) -> String {
@@ -101,10 +120,12 @@ impl Story {
             let status = self.stage.world.api("BackupSchedule").get("s").await.unwrap().data["status"].clone();
             (jobs && status["active"].is_null() && status["lastVerified"]["name"] == last).then_some(())
         };
-        let settled = tokio::time::timeout(PATIENCE, eventually("it settles", PATIENCE * 2, quiet)).await;
-        if settled.is_err() {
-            let status = self.stage.world.api("BackupSchedule").get("s").await.unwrap().data["status"].clone();
-            return Err(format!("it does not settle: {:?}, {:?}, {status}", self.stage.node.broken(), self.backups().await));
+        let mut patience = Patience::of(PATIENCE);
+        while quiet().await.is_none() {
+            if patience.is_over() {
+                return Err(format!("it does not settle: {}", self.told().await));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let manifests = self.stage.objects("manifest.json");
         let objects = self.stage.objects("");

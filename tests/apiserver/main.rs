@@ -19,6 +19,7 @@ mod job_work;
 mod jobs;
 mod malformed;
 mod meaning;
+mod office;
 mod partition_policy;
 mod policy_jobs;
 mod postgres_database;

@@ -1,127 +1,9 @@
 //! Does `pgreeve restore` write what it was told, let nothing happen without a word, and say how it goes? A test answers as the operator would.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::GroupVersionKind;
-use kube::discovery::ApiResource;
-use kube::{Client, ResourceExt as _};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::task::JoinHandle;
 
-use crate::desk::Desk;
-use crate::program::Ran;
-use crate::support::apiserver::apiserver;
-use crate::support::eventually;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-const MANIFEST: &str = "s3://backups/shop/1/manifest.json";
-
-/// A namespace with a person in front of it, and nobody who acts.
-pub struct Office {
-    pub client: Client,
-    pub namespace: String,
-    pub desk: Desk,
-}
-
-impl Office {
-    /// With the PostgresDatabase `db`.
-    pub async fn new() -> Self {
-        let client = apiserver().admin().await;
-        let namespace = apiserver().namespace(&client).await;
-        let office = Self { desk: Desk::in_namespace(&namespace), client, namespace };
-        office.database("db").await;
-        office
-    }
-
-    pub async fn database(&self, name: &str) {
-        self.create("PostgresDatabase", json!({"name": name}), json!({"connection": {"secretRef": {"name": name}}})).await;
-    }
-
-    pub fn api(&self, kind: &str) -> Api<DynamicObject> {
-        let gvk = GroupVersionKind::gvk(pgreeve::api::GROUP, pgreeve::api::VERSION, kind);
-        let resource = ApiResource::from_gvk_with_plural(&gvk, &format!("{}s", kind.to_lowercase()));
-        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
-    }
-
-    pub async fn create(&self, kind: &str, metadata: Value, spec: Value) {
-        let object = json!({"apiVersion": "pgreeve.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
-        self.api(kind).create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-    }
-
-    /// A Backup whose snapshot is of this hour, with these true conditions.
-    pub async fn backup(&self, name: &str, database: &str, hour: u8, conditions: &[&str]) {
-        let spec = json!({"databaseRef": {"name": database}, "destination": {"pvc": {"claimName": "backups"}}});
-        self.create("Backup", json!({"name": name}), spec).await;
-        let at = format!("2026-11-21T{hour:02}:00:00Z");
-        let conditions: Vec<Value> = conditions.iter().map(|kind| condition(kind, "UpToDate", "as said")).collect();
-        let proven = json!({"level": "Restore", "at": at});
-        self.status(
-            "Backup",
-            name,
-            json!({"conditions": conditions, "snapshotAt": at, "sizeBytes": 204_000_000,
-            "tables": {"count": 3, "rows": 5000}, "verification": if conditions.len() > 1 { proven } else { Value::Null }}),
-        )
-        .await;
-    }
-
-    pub async fn status(&self, kind: &str, name: &str, status: Value) {
-        let patch = json!({"status": status});
-        self.api(kind).patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    }
-
-    /// The only object of a kind, once it is there and as wanted.
-    pub async fn the(&self, kind: &str, wanted: impl Fn(&DynamicObject) -> bool) -> DynamicObject {
-        eventually(&format!("a {kind}"), PATIENCE, async || {
-            let found = self.api(kind).list(&Default::default()).await.unwrap().items;
-            found.into_iter().find(|found| wanted(found))
-        })
-        .await
-    }
-
-    /// Runs the program beside what the test does, and no longer than the test.
-    pub fn types(&self, arguments: &[&str]) -> JoinHandle<Ran> {
-        beside(self.desk.present(arguments), "")
-    }
-
-    /// What a plan is answered with.
-    async fn planned(&self) -> DynamicObject {
-        let restore = self.the("Restore", |_| true).await;
-        assert_eq!(restore.data["spec"]["dryRun"], true);
-        assert_eq!(restore.data["spec"]["confirm"], Value::Null);
-        let generation = restore.metadata.generation;
-        self.status(
-            "Restore",
-            &restore.name_any(),
-            json!({
-            "observedGeneration": generation, "step": "Preflight",
-            "conditions": [condition("Ready", "JobRunning", "Job inspect runs")]}),
-        )
-        .await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        self.status("Restore", &restore.name_any(), json!({
-            "observedGeneration": generation, "step": "AwaitingConfirmation", "backup": "old", "database": "shop",
-            "conditions": [condition("Ready", "ApprovalPending", "the plan waits")],
-            "plan": {"fingerprint": "0123456789abcdef", "summary": "database shop goes back to 08:00", "actions": ["restore it", "swap them"]},
-            "chosen": {"url": MANIFEST, "manifest": "ab", "major": 15, "destination": {"pvc": {"claimName": "backups"}}, "directory": "shop/1",
-                "systemIdentifier": "7000", "replaces": 5, "snapshotAt": "2026-11-21T08:00:00Z", "bytes": 1,
-                "tables": {"count": 3, "rows": 5000},
-                "like": {"owner": "shop", "encoding": "UTF8", "collate": "C", "ctype": "C", "provider": "libc"}}}))
-            .await;
-        restore
-    }
-
-    /// Whether no Restore is left.
-    async fn is_tidy(&self) -> bool {
-        self.api("Restore").list(&Default::default()).await.unwrap().items.is_empty()
-    }
-}
-
-pub fn condition(kind: &str, reason: &str, message: &str) -> Value {
-    json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": "2026-11-21T08:00:00Z"})
-}
+use crate::office::{MANIFEST, Office, condition};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_is_written_planned_confirmed_and_followed_to_its_end() {
@@ -146,7 +28,7 @@ async fn a_restore_is_written_planned_confirmed_and_followed_to_its_end() {
         "--yes-restore",
         "shop",
     ]);
-    let restore = office.planned().await;
+    let restore = office.planned(&program).await;
     let spec = &restore.data["spec"];
     assert_eq!(restore.name_any(), "back");
     assert_eq!((&spec["databaseRef"]["name"], &spec["source"]), (&json!("db"), &json!({"backupRef": {"name": "old"}})));
@@ -164,7 +46,7 @@ async fn a_restore_is_written_planned_confirmed_and_followed_to_its_end() {
             json!({"step": "Restoring", "conditions": [condition("Ready", "JobRunning", "Job fill runs")]}),
         )
         .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    program.says("Job fill runs").await;
     let workload = |name: &str, state: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": name, "fought": 0, "state": state});
     office
         .status(
@@ -176,7 +58,7 @@ async fn a_restore_is_written_planned_confirmed_and_followed_to_its_end() {
         "conditions": [condition("Complete", "Restored", "it is in use"), condition("Ready", "Restored", "it is in use")]}),
         )
         .await;
-    let ran = program.await.unwrap().expect_code(0);
+    let ran = program.ends().await.expect_code(0);
     let expected = "Restore   NS/back\nBackup    old\nDatabase  shop\nPlan      database shop goes back to 08:00\n  1. restore it\n  2. swap them\n\
         Database shop is as it was at 2026-11-21T08:00:00Z; 5000 rows were counted, and are as many as were backed up; it accepted no connection for 210 ms\n\
         The former one is shop__before_1 until 2026-11-23T08:00:00Z; it comes back with: kubectl -n NS patch restore back --type merge -p '{\"spec\":{\"rollback\":true}}'\n";
@@ -197,46 +79,18 @@ async fn without_the_right_word_nothing_is_done_and_nothing_is_left() {
         (&["--dry-run"], 0, "is removed again; nothing was touched"),
     ] {
         let program = office.types(&[&["restore", "--backup", "old"], more].concat());
-        office.planned().await;
-        let ran = program.await.unwrap().expect_code(code);
+        office.planned(&program).await;
+        let ran = program.ends().await.expect_code(code);
         assert!(ran.stderr.contains(words) && ran.stdout.contains("  2. swap them"), "{}{}", ran.stdout, ran.stderr);
         assert!(office.is_tidy().await);
     }
 }
 
-/// A program with this on its stdin, that ends with the test at the latest.
-fn beside(command: Command, typed: &'static str) -> JoinHandle<Ran> {
-    let mut command = tokio::process::Command::from(command);
-    command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    tokio::spawn(async move {
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(typed.as_bytes()).await.unwrap();
-        let output = child.wait_with_output().await.unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
-    })
-}
-
-/// The program on a terminal, with somebody who types this.
-fn on_a_terminal(office: &Office, arguments: &[&str], typed: &'static str) -> JoinHandle<Ran> {
-    let inner = office.desk.present(arguments);
-    let words = std::iter::once(inner.get_program()).chain(inner.get_args()).map(|word| word.to_str().unwrap().to_owned());
-    let mut script = Command::new("script");
-    script.args(["-qefc", &words.collect::<Vec<_>>().join(" "), "/dev/null"]);
-    for (name, value) in inner.get_envs() {
-        match value {
-            Some(value) => script.env(name, value),
-            None => script.env_remove(name),
-        };
-    }
-    beside(script, typed)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_types_the_name_of_the_database() {
     let office = Office::new().await;
-    let program = on_a_terminal(&office, &["restore", "--backup", "old"], "shop\n");
-    let restore = office.planned().await;
+    let program = office.types_on_a_terminal(&["restore", "--backup", "old"], "shop\n");
+    let restore = office.planned(&program).await;
     office.the("Restore", |restore| restore.data["spec"]["dryRun"] == false).await;
     office
         .status(
@@ -245,12 +99,12 @@ async fn a_person_types_the_name_of_the_database() {
             json!({"step": "Done", "conditions": [condition("Complete", "Restored", "it is in use")]}),
         )
         .await;
-    let ran = program.await.unwrap().expect_code(0);
+    let ran = program.ends().await.expect_code(0);
     assert!(ran.stdout.contains("Type the name of the database to have this done (shop): "), "{}", ran.stdout);
     office.api("Restore").delete(&restore.name_any(), &Default::default()).await.unwrap();
-    let program = on_a_terminal(&office, &["restore", "--backup", "old"], "yes\n");
-    office.planned().await;
-    program.await.unwrap().expect_code(3);
+    let program = office.types_on_a_terminal(&["restore", "--backup", "old"], "yes\n");
+    office.planned(&program).await;
+    program.ends().await.expect_code(3);
     assert!(office.is_tidy().await);
 }
 
@@ -268,7 +122,7 @@ async fn what_is_in_the_way_is_said_and_the_restore_is_removed() {
         "conditions": [condition("Ready", "WorkloadNotFound", message), condition("Stalled", "WorkloadNotFound", message)]}),
         )
         .await;
-    let ran = program.await.unwrap().expect_code(3);
+    let ran = program.ends().await.expect_code(3);
     assert!(ran.stderr.contains(message) && ran.stdout.is_empty(), "{}{}", ran.stdout, ran.stderr);
     assert!(office.is_tidy().await);
 }
@@ -277,7 +131,7 @@ async fn what_is_in_the_way_is_said_and_the_restore_is_removed() {
 async fn a_restore_that_fails_or_is_deleted_by_somebody_ends_with_code_1() {
     let office = Office::new().await;
     let program = office.types(&["restore", "--backup", "old", "--yes-restore", "shop"]);
-    let restore = office.planned().await;
+    let restore = office.planned(&program).await;
     office.the("Restore", |restore| restore.data["spec"]["dryRun"] == false).await;
     let name = restore.name_any();
     office
@@ -288,9 +142,9 @@ async fn a_restore_that_fails_or_is_deleted_by_somebody_ends_with_code_1() {
         "conditions": [condition("Ready", "Restoring", "workloads come back (it has failed: rows differ)")]}),
         )
         .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    program.says("workloads come back").await;
     office.status("Restore", &name, json!({"step": "Done"})).await;
-    let ran = program.await.unwrap().expect_code(1);
+    let ran = program.ends().await.expect_code(1);
     assert!(
         ran.stderr.contains("workloads come back") && ran.stderr.contains("the restore has failed: rows differ"),
         "{}",
@@ -298,10 +152,10 @@ async fn a_restore_that_fails_or_is_deleted_by_somebody_ends_with_code_1() {
     );
     office.api("Restore").delete(&name, &Default::default()).await.unwrap();
     let program = office.types(&["restore", "--backup", "old", "--yes-restore", "shop"]);
-    let restore = office.planned().await;
+    let restore = office.planned(&program).await;
     office.the("Restore", |restore| restore.data["spec"]["dryRun"] == false).await;
     office.api("Restore").delete(&restore.name_any(), &Default::default()).await.unwrap();
-    let ran = program.await.unwrap().expect_code(1);
+    let ran = program.ends().await.expect_code(1);
     assert!(ran.stderr.contains("was deleted by somebody"), "{}", ran.stderr);
 }
 
@@ -326,16 +180,16 @@ async fn the_backup_is_the_one_that_was_meant() {
     ];
     office.backup("unproven", "db", 9, &["Complete"]).await;
     office.backup("running", "db", 10, &[]).await;
-    let ran = office.types(&["restore", "--latest-verified"]).await.unwrap().expect_code(3);
+    let ran = office.types(&["restore", "--latest-verified"]).ends().await.expect_code(3);
     assert!(ran.stderr.contains("has no verified Backup (of 2); --latest takes one that is not verified"), "{}", ran.stderr);
     for (arguments, source) in cases {
         let program = office.types(&[&["restore", "--dry-run"], arguments].concat());
-        let spec = office.planned().await.data["spec"].clone();
+        let spec = office.planned(&program).await.data["spec"].clone();
         assert_eq!(spec["source"], source);
         let is_new = arguments.contains(&"--target");
         let (strategy, target) = if is_new { (json!("New"), json!("copy")) } else { (json!("Swap"), Value::Null) };
         assert_eq!((&spec["strategy"], &spec["targetDatabase"]), (&strategy, &target));
-        program.await.unwrap().expect_code(0);
+        program.ends().await.expect_code(0);
     }
 }
 
@@ -364,11 +218,11 @@ async fn what_is_typed_wrong_is_said_before_anything_is_written() {
         (&["restore", "--backup", "a", "--strategy", "new"], 1, "strategy New makes a database: give targetDatabase"),
         (&["restore", "--backup", "a", "-n", "nowhere-at-all"], 64, "has no PostgresDatabase"),
     ] {
-        let ran = office.types(arguments).await.unwrap().expect_code(code);
+        let ran = office.types(arguments).ends().await.expect_code(code);
         assert!(ran.stderr.contains(words) && ran.stdout.is_empty(), "{words}: {}{}", ran.stdout, ran.stderr);
     }
     office.database("another").await;
-    let ran = office.types(&["restore", "--backup", "a"]).await.unwrap().expect_code(64);
+    let ran = office.types(&["restore", "--backup", "a"]).ends().await.expect_code(64);
     assert!(ran.stderr.contains("has several PostgresDatabases: name one of another, db"), "{}", ran.stderr);
     assert!(office.is_tidy().await);
 }

@@ -76,15 +76,24 @@ async fn fails_and_then_succeeds(world: &World, format: &str, script: &str, (rea
     world.back_up(&task).await.unwrap();
 }
 
-/// A `pg_dump` of this format that is killed when it has written so many bytes.
-fn killed_after(format: &str, bytes: i64) -> String {
-    match format {
-        // What it writes to files is measured there. The last argument but three of ours is the directory: --file DIRECTORY --jobs N --no-sync.
-        "Directory" => format!(
-            "for argument in \"$@\"; do [ \"$before\" = --file ] && into=$argument; before=$argument; done
+/// Finds the directory that `pg_dump` writes to: our last arguments but three are `--file DIRECTORY --jobs N --no-sync`.
+const INTO: &str = "for argument in \"$@\"; do [ \"$before\" = --file ] && into=$argument; before=$argument; done";
+
+/// A `pg_dump` of this format that is killed when it has written this percentage of so many bytes.
+fn killed_at(format: &str, share: i64, all: i64) -> String {
+    let bytes = all * share / 100;
+    match (format, share) {
+        // What it writes to files is measured there.
+        ("Directory", ..=50) => format!(
+            "{INTO}
 $REAL \"$@\" & dump=$!
 while kill -0 $dump 2>/dev/null && [ \"$(/usr/bin/du -sb $into 2>/dev/null | /usr/bin/cut -f1)\" -lt {bytes} ] 2>/dev/null; do :; done
 kill -9 $dump $$"
+        ),
+        // The table of contents is what it writes last.
+        ("Directory", _) => format!(
+            "{INTO}
+$REAL \"$@\"; toc=$(/usr/bin/wc -c < $into/toc.dat); /usr/bin/truncate -s $((toc * (100 - (100 - {share}) * 50) / 100)) $into/toc.dat; kill -9 $$"
         ),
         _ => format!("$REAL \"$@\" | /usr/bin/head -c {bytes}; kill -9 $$"),
     }
@@ -98,10 +107,8 @@ async fn a_pg_dump_that_is_killed_at_any_share_of_its_work_is_no_backup() {
         whole.directory = format!("{format}-whole");
         let all = world.back_up(&whole).await.unwrap().manifest;
         let all = world.manifest(&whole).await.unwrap_or_else(|| panic!("{all}")).data.raw_bytes;
-        // Files are a little smaller than the archive of them that is counted.
-        let shares: &[i64] = if format == "Directory" { &[0, 1, 50] } else { &[0, 1, 50, 99, 100] };
-        for share in shares {
-            let script = killed_after(format, all * share / 100);
+        for share in [0, 1, 50, 99, 100] {
+            let script = killed_at(format, share, all);
             fails_and_then_succeeds(&world, format, &script, (Reason::ToolFailed, "signal: 9")).await;
         }
     }

@@ -51,6 +51,13 @@ fn each(scene: Scene) -> Vec<Cut> {
     }
 }
 
+/// The database goes away from Jobs that have so many effects: from the first one at once, from the next at half, from the one after it at the
+/// end. So many tries may break off.
+fn of_jobs(effects: usize) -> Vec<Cut> {
+    let numbers = [1, 1 + effects / 2, 1 + effects / 2 + effects];
+    [Fault::CutBefore, Fault::CutAfter, Fault::Outage(OUTAGE / 4)].map(|fault| Cut::OfJobs(numbers, fault)).to_vec()
+}
+
 /// The same faults, each in a playing of its own.
 fn alone(effects: usize, writes: usize) -> Vec<Cut> {
     let sql = |number| {
@@ -77,6 +84,10 @@ async fn every_cut(scene: Scene) {
     };
     assert_eq!(found, expected, "users of each database that is open: {undisturbed:#?}");
     let mut cuts = each(scene);
+    // What is rolled back was restored before, and what a Job restores into is the same for all others.
+    if matches!(scene, Scene::Swap | Scene::New) {
+        cuts.extend(of_jobs(undisturbed.effects_of_jobs));
+    }
     if is_alone() {
         cuts.extend(alone(undisturbed.effects, undisturbed.writes));
     }

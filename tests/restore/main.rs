@@ -7,6 +7,8 @@ mod support;
 mod command_line;
 mod crashes;
 mod fence;
+mod leave;
+mod majors;
 #[path = "../faults/operator.rs"]
 #[allow(dead_code, reason = "scenarios without Jobs play at another moment")]
 mod operator;

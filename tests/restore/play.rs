@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use kube::api::{DeleteParams, DynamicObject};
 use serde_json::{Value, json};
 
+use crate::support::Patience;
 use crate::support::kubefault::WriteFault;
 use crate::support::pgproxy::Fault;
 use crate::watch::{Seen, Watchman};
@@ -37,6 +38,8 @@ pub enum Cut {
     EachSql(Fault, bool),
     /// Every write to Kubernetes, when it is sent for the first time, and whether the operator dies each time.
     EachWrite(WriteFault, bool),
+    /// These effects of Jobs in PostgreSQL.
+    OfJobs([usize; 3], Fault),
     /// This effect in PostgreSQL, and whether the operator dies with it.
     Sql(usize, Fault, bool),
     /// This write to Kubernetes, and whether the operator dies with it.
@@ -59,6 +62,8 @@ impl Cut {
 pub struct Played {
     /// Effects in PostgreSQL.
     pub effects: usize,
+    /// Effects of Jobs in PostgreSQL.
+    pub effects_of_jobs: usize,
     /// Writes to Kubernetes.
     pub writes: usize,
     /// Which of them are no events, each with what stands in it.
@@ -72,10 +77,13 @@ pub struct Played {
 }
 
 /// A world with a Restore that is about to begin, or complete where it is to be rolled back.
-async fn stage(scene: Scene) -> World {
+async fn stage(scene: Scene, cut: Cut) -> World {
     let (mut world, backup) = World::copy().await;
     world.workloads().await;
     let name = world.database.name.clone();
+    if matches!(cut, Cut::Nothing | Cut::OfJobs(..)) {
+        world.watch_jobs();
+    }
     world.start_node();
     let workloads = json!([{"kind": "Deployment", "name": "api"}, {"kind": "CronJob", "name": "report"}]);
     let spec = match scene {
@@ -156,18 +164,19 @@ fn is_over(scene: Scene, said: &Value) -> bool {
 
 /// Plays it until it has come to one of these ends, or to any where none is given.
 pub async fn play(scene: Scene, cut: Cut, ends: &[Value]) -> Result<Played, String> {
-    let mut world = stage(scene).await;
+    let mut world = stage(scene, cut).await;
     let (effects, writes) = (world.proxy.count(), world.faults.count());
     match cut {
         Cut::Sql(number, fault, _) => world.proxy.plan(effects + number, fault),
         Cut::Write(number, fault, _) => world.faults.plan(writes + number, fault),
         Cut::EachSql(fault, _) => world.proxy.plan_each(fault),
         Cut::EachWrite(fault, _) => world.faults.plan_each(fault),
+        Cut::OfJobs(numbers, fault) => numbers.into_iter().for_each(|number| world.proxy_of_jobs.plan(number, fault)),
         Cut::Nothing | Cut::Deleted(_) | Cut::Cancelled(_) => {}
     }
     let watchman = Watchman::start(world.superuser("postgres").await, &world.database.name).await;
     world.start().await;
-    let (begun, mut met, mut is_late) = (Instant::now(), 0, false);
+    let (mut patience, mut met, mut is_late) = (Patience::of(patience(cut)), 0, false);
     loop {
         met = live_through(&mut world, cut, (!is_late).then_some(writes), met).await;
         let restore = world.api("Restore").get_opt("back").await.unwrap();
@@ -186,10 +195,11 @@ pub async fn play(scene: Scene, cut: Cut, ends: &[Value]) -> Result<Played, Stri
                 }
                 let moments = moments(&world, writes);
                 let (effects, writes) = (world.proxy.count() - effects, world.faults.count() - writes);
-                return lawful(scene, cut, Played { effects, writes, moments, end, seen: watchman.seen(), met });
+                let effects_of_jobs = world.proxy_of_jobs.count();
+                return lawful(scene, cut, Played { effects, effects_of_jobs, writes, moments, end, seen: watchman.seen(), met });
             }
         }
-        if begun.elapsed() > patience(cut) {
+        if patience.is_over() {
             let now = state(&world, restore.as_ref()).await;
             let status = restore.map(|restore| restore.data["status"].clone());
             return Err(format!("{scene:?} {cut:?} came to {now:#}\n{status:#?}\n{}", world.log()));
@@ -207,7 +217,7 @@ fn moments(world: &World, before: usize) -> Vec<(usize, String)> {
 /// How long a playing may take. Each of many outages takes a while.
 fn patience(cut: Cut) -> Duration {
     match cut {
-        Cut::EachSql(..) | Cut::EachWrite(..) => PATIENCE * 5,
+        Cut::EachSql(..) | Cut::EachWrite(..) | Cut::OfJobs(..) => PATIENCE * 5,
         _ => PATIENCE * 3,
     }
 }
@@ -223,7 +233,7 @@ async fn live_through(world: &mut World, cut: Cut, writes: Option<usize>, met: u
             Cut::Deleted(after) | Cut::Cancelled(after) => {
                 usize::from(writes.is_none_or(|writes| world.faults.count() >= writes + after))
             }
-            _ => world.proxy.met() + world.faults.met(),
+            _ => world.proxy.met() + world.proxy_of_jobs.met() + world.faults.met(),
         };
         if now <= met {
             continue;

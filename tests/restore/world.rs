@@ -27,11 +27,11 @@ use tokio_postgres::Client as Postgres;
 
 use crate::operator::Operator;
 use crate::support::apiserver::apiserver;
-use crate::support::eventually;
 use crate::support::kubefault::KubeFaults;
 use crate::support::kubelet::Kubelet;
 use crate::support::pgproxy::PgProxy;
-use crate::support::postgres::{Database, Roles, connect};
+use crate::support::postgres::{Database, Roles, blocking, connect, programs};
+use crate::support::{Patience, eventually};
 
 /// How long a test waits for a state.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ struct Original {
 
 impl Original {
     async fn make() -> Self {
-        let (database, roles) = shop().await;
+        let (database, roles) = shop(MAJOR).await;
         // The server's directory is removed with it, whatever becomes of this process.
         let volume = database.server().socket.join("volume");
         std::fs::create_dir(&volume).unwrap();
@@ -80,8 +80,8 @@ impl Original {
 }
 
 /// A database with rows in it, and its roles.
-async fn shop() -> (Database, Roles) {
-    let database = Database::create(MAJOR).await;
+async fn shop(major: u32) -> (Database, Roles) {
+    let database = Database::create(major).await;
     let roles = database.roles().await;
     let sql = format!("alter role {} createdb; set role {}; {SHOP}", roles.operator, roles.owner);
     database.superuser().await.batch_execute(&sql).await.unwrap();
@@ -119,11 +119,12 @@ async fn back_up(database: &Database, roles: &Roles, volume: &Path) -> BackedUp 
         schedule: None,
         exists: false,
         directory: "shop/nightly-1".into(),
-        major: i32::try_from(MAJOR).unwrap(),
+        major: i32::try_from(server.major).unwrap(),
         settings,
     };
     let storage = Credentials { volume: volume.to_owned(), ..Credentials::default() };
-    let access = job::Access { target: Some(target), budget: Budget::default(), storage, workshop: Workshop::default() };
+    let workshop = Workshop { programs: [16, 18].map(programs).to_vec(), ..Workshop::default() };
+    let access = job::Access { target: Some(target), budget: Budget::default(), storage, workshop };
     backup::run(&task, &access).await.unwrap()
 }
 
@@ -139,6 +140,8 @@ pub struct World {
     pub kubelet: Kubelet,
     /// Between the operator and PostgreSQL.
     pub proxy: PgProxy,
+    /// Between Jobs and PostgreSQL, where [`World::watch_jobs`] has led them.
+    pub proxy_of_jobs: PgProxy,
     /// Between the operator and Kubernetes.
     pub faults: KubeFaults,
     node: JoinSet<()>,
@@ -148,8 +151,13 @@ pub struct World {
 impl World {
     /// A database of a role that is no superuser, with rows in it.
     pub async fn new() -> Self {
+        Self::on(MAJOR).await
+    }
+
+    /// The same on a server of this major, whose programs there must be: 15, 16 or 18.
+    pub async fn on(major: u32) -> Self {
         let volume = tempfile::tempdir().unwrap();
-        let (database, roles) = shop().await;
+        let (database, roles) = shop(major).await;
         let mut world = Self::around(database, roles, volume.path().to_owned()).await;
         world._volume = Some(volume);
         world
@@ -170,8 +178,9 @@ impl World {
         let client = apiserver().admin().await;
         let namespace = apiserver().namespace(&client).await;
         let server = database.server();
-        let kubelet = Kubelet::of(&client, &namespace).reaching(server.socket.display().to_string(), server.port);
         let proxy = PgProxy::start(server.socket_file()).await;
+        let proxy_of_jobs = PgProxy::start(server.socket_file()).await;
+        let kubelet = Kubelet::of(&client, &namespace).reaching(server.socket.display().to_string(), server.port);
         let world = Self {
             client,
             namespace,
@@ -181,6 +190,7 @@ impl World {
             _volume: None,
             kubelet,
             proxy,
+            proxy_of_jobs,
             faults: KubeFaults::default(),
             node: JoinSet::new(),
             operator: None,
@@ -236,6 +246,12 @@ impl World {
         self.api("Restore").get(name).await.unwrap().data["status"].clone()
     }
 
+    /// From now on Jobs reach PostgreSQL through their proxy, and one that fails is seen to have failed: it is not tried again at once.
+    pub fn watch_jobs(&mut self) {
+        let kubelet = Kubelet::of(&self.client, &self.namespace);
+        self.kubelet = kubelet.reaching("127.0.0.1".into(), self.proxy_of_jobs.port).ending_now();
+    }
+
     /// Runs Jobs from now on.
     pub fn start_node(&mut self) {
         let (kubelet, volume) = (self.kubelet.clone(), self.volume.clone());
@@ -266,22 +282,18 @@ impl World {
     pub async fn wait(&self, name: &str, condition: &str, status: &str, reason: &str) -> Value {
         let what = format!("Restore {name}: {condition}={status} ({reason})");
         let api = self.api("Restore");
-        let last = std::sync::Mutex::new(Value::Null);
-        let asked = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let object = api.get(name).await.unwrap();
-                let found = object.data["status"].clone();
-                let is_current = found["observedGeneration"] == json!(object.metadata.generation);
-                let matches =
-                    |found: &Value| found["type"] == condition && found["status"] == status && found["reason"] == reason;
-                if is_current && found["conditions"].as_array().is_some_and(|conditions| conditions.iter().any(matches)) {
-                    return found;
-                }
-                *last.lock().unwrap() = found;
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut patience = Patience::of(PATIENCE);
+        loop {
+            let object = api.get(name).await.unwrap();
+            let found = object.data["status"].clone();
+            let is_current = found["observedGeneration"] == json!(object.metadata.generation);
+            let matches = |found: &Value| found["type"] == condition && found["status"] == status && found["reason"] == reason;
+            if is_current && found["conditions"].as_array().is_some_and(|conditions| conditions.iter().any(matches)) {
+                return found;
             }
-        });
-        asked.await.unwrap_or_else(|_| panic!("{what}: not so after {PATIENCE:?}: {:#}", last.lock().unwrap()))
+            assert!(!patience.is_over(), "{what}: not so after {PATIENCE:?}: {found:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// A session of the superuser in this database.
@@ -384,7 +396,6 @@ impl Drop for World {
                 client.batch_execute(&sql).await.unwrap();
             }
         };
-        let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(drop_all);
-        std::thread::scope(|scope| drop(scope.spawn(run).join()));
+        blocking(drop_all);
     }
 }

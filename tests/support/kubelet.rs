@@ -119,8 +119,7 @@ impl Kubelet {
         let patch = Patch::Merge(json!({"metadata": {"uid": job.uid()}, "status": status}));
         match self.jobs.patch_status(&job.name_any(), &PatchParams::default(), &patch).await {
             Ok(_) => {}
-            // That it bears another UID now is an invalid change in the API server's eyes.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() || status.is_invalid() => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() || is_of_a_namesake(&status) => {}
             Err(error) => panic!("{}: {error}", job.name_any()),
         }
     }
@@ -163,6 +162,8 @@ impl Kubelet {
             if [0, EXIT_FOR_GOOD].contains(&last.0) {
                 break;
             }
+            // Kubernetes waits for ten seconds and more (Job, "Pod backoff failure policy").
+            tokio::time::sleep(Duration::from_millis(300)).await;
             last = self.run_pod(job, program, volume).await;
         }
         last
@@ -237,6 +238,12 @@ impl Kubelet {
             self.pods.delete(&pod.name_any(), &now).await.unwrap();
         }
     }
+}
+
+/// Whether a change was refused only because the object bears another UID now.
+fn is_of_a_namesake(status: &kube::core::Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes).peekable();
+    status.is_invalid() && causes.peek().is_some() && causes.all(|cause| cause.field == "metadata.uid")
 }
 
 /// A container that runs as a process of this machine, and ends with this value.

@@ -28,7 +28,7 @@ pub mod versitygw;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where `hack/tools.sh` puts the programs.
 pub fn cache() -> PathBuf {
@@ -41,17 +41,39 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// How long is still waited. A machine that stands still for a while, as one that is moved to another host, uses up ten seconds of it: a limit that
+/// is over when it goes on would say that what had no time to happen does not happen.
+pub struct Patience {
+    left: Duration,
+    last: Instant,
+}
+
+impl Patience {
+    /// So much, from now on.
+    pub fn of(limit: Duration) -> Self {
+        Self { left: limit, last: Instant::now() }
+    }
+
+    /// Whether it is over; asked many times a second.
+    pub fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        self.left = self.left.saturating_sub((now - self.last).min(Duration::from_secs(10)));
+        self.last = now;
+        self.left.is_zero()
+    }
+}
+
 /// Asks until the answer is there.
 ///
 /// # Panics
 /// After `limit`, with what was waited for.
 pub async fn eventually<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let give_up = tokio::time::Instant::now() + limit;
+    let mut patience = Patience::of(limit);
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(tokio::time::Instant::now() < give_up, "{what}: not so after {limit:?}");
+        assert!(!patience.is_over(), "{what}: not so after {limit:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

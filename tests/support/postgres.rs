@@ -299,9 +299,14 @@ pub async fn connect(url: String) -> Result<Client, tokio_postgres::Error> {
 }
 
 /// Runs a future to its end from wherever it is needed, within another runtime too.
-fn blocking<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+pub fn blocking<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
     let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
-    std::thread::spawn(run).join().unwrap()
+    let done = || std::thread::spawn(run).join().unwrap();
+    // Whatever else lives in this runtime, such as a proxy, goes on meanwhile.
+    match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(done),
+        _ => done(),
+    }
 }
 
 /// Where `pg_dump` and its like of a major are that the system does not have: 16 and 18.

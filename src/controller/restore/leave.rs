@@ -44,15 +44,18 @@ impl Restores {
                 self.say_farewell(object, &status).await;
                 return Ok(None);
             }
-            Ok(Some(said)) => Outcome::new(said, Then::At(self.now() + SignedDuration::from_secs(1))),
+            Ok(Some(said)) => Ok(Outcome::new(said, Then::At(self.now() + SignedDuration::from_secs(1)))),
             Err(blocked) if is_for_good(&blocked) || jobs::is_terminating(&self.context.client, &owner.namespace).await => {
                 self.tell(object, true, &format!("let go although its database could not be looked after: {}", blocked.message))
                     .await;
                 return Ok(None);
             }
-            Err(blocked) => return Err(blocked),
+            Err(blocked) => {
+                let message = format!("deleted, and waits to put back what it has touched: {}", blocked.message);
+                Err(Blocked::new(blocked.reason, message))
+            }
         };
-        Ok(Some(self.reported(status, object.metadata.generation, None, Ok(waits)).0))
+        Ok(Some(self.reported(status, object.metadata.generation, None, waits).0))
     }
 
     /// What is still waited for; `None` where nothing is left to do.
