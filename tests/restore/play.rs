@@ -179,6 +179,9 @@ pub async fn play(scene: Scene, cut: Cut, ends: &[Value]) -> Result<Played, Stri
     let (mut patience, mut met, mut is_late) = (Patience::of(patience(cut)), 0, false);
     loop {
         met = live_through(&mut world, cut, (!is_late).then_some(writes), met).await;
+        if !world.has_node() {
+            return Err(format!("{scene:?} {cut:?}: the node has ended"));
+        }
         let restore = world.api("Restore").get_opt("back").await.unwrap();
         let said = said(restore.as_ref(), &world.database.name);
         // One playing has a few writes more than another: what was to come after them comes in the end.

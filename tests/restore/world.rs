@@ -258,6 +258,11 @@ impl World {
         self.node.spawn(async move { kubelet.serve(Path::new(env!("CARGO_BIN_EXE_pgreeve")), &volume).await });
     }
 
+    /// Whether Jobs are run.
+    pub fn has_node(&mut self) -> bool {
+        self.node.try_join_next().is_none() && !self.node.is_empty()
+    }
+
     /// Starts an operator that works in this namespace, quickly.
     pub async fn start(&mut self) {
         let config = apiserver().admin_config().await;

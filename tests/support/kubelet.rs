@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Secret};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use pgreeve::cluster::jobs::manifest::EXIT_FOR_GOOD;
 use serde_json::{Value, json};
@@ -83,8 +83,17 @@ impl Kubelet {
                 "name": job.name_any(), "uid": job.uid(), "controller": true}]},
             "spec": template.spec,
         });
-        self.pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
-        self.pods.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.unwrap();
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let parameters = PostParams::default();
+        match insisting(|| self.pods.create(&parameters, &pod)).await {
+            Ok(_) => {}
+            // By a request whose answer was lost.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => panic!("Pod {name}: {error}"),
+        }
+        let status = Patch::Merge(json!({"status": status}));
+        let parameters = PatchParams::default();
+        insisting(|| self.pods.patch_status(name, &parameters, &status)).await.unwrap();
     }
 
     /// So many Pods of this Job are at work.
@@ -117,7 +126,8 @@ impl Kubelet {
             })
             .into();
         let patch = Patch::Merge(json!({"metadata": {"uid": job.uid()}, "status": status}));
-        match self.jobs.patch_status(&job.name_any(), &PatchParams::default(), &patch).await {
+        let (name, parameters) = (job.name_any(), PatchParams::default());
+        match insisting(|| self.jobs.patch_status(&name, &parameters, &patch)).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() || is_of_a_namesake(&status) => {}
             Err(error) => panic!("{}: {error}", job.name_any()),
@@ -200,7 +210,8 @@ impl Kubelet {
         let sources =
             projected.flat_map(|projected| projected.sources.iter().flatten()).filter_map(|source| source.secret.as_ref());
         for source in sources {
-            let Some(secret) = self.secrets.get_opt(&source.name).await.unwrap() else { continue };
+            let found = insisting(|| self.secrets.get_opt(&source.name)).await;
+            let Some(secret) = found.unwrap() else { continue };
             let data = secret.data.unwrap_or_default();
             for item in source.items.iter().flatten() {
                 let other = self.server.as_ref().and_then(|(host, port)| match item.key.as_str() {
@@ -220,8 +231,9 @@ impl Kubelet {
 
     /// Runs every Job that appears, one after the other, for as long as it is awaited.
     pub async fn serve(&self, program: &Path, volume: &Path) {
+        let all = ListParams::default();
         loop {
-            for job in self.jobs.list(&Default::default()).await.unwrap() {
+            for job in insisting(|| self.jobs.list(&all)).await.unwrap() {
                 let status = job.status.clone().unwrap_or_default();
                 if status.conditions.unwrap_or_default().is_empty() {
                     self.run(&job, program, volume).await;
@@ -238,6 +250,18 @@ impl Kubelet {
             self.pods.delete(&pod.name_any(), &now).await.unwrap();
         }
     }
+}
+
+/// Asks again where the connection broke: the API server closes one that has lain idle for ninety seconds, and the client takes it for a new
+/// request until then.
+async fn insisting<T, F: Future<Output = kube::Result<T>>>(mut ask: impl FnMut() -> F) -> kube::Result<T> {
+    for _ in 0..5 {
+        match ask().await {
+            Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 /// Whether a change was refused only because the object bears another UID now.
