@@ -124,7 +124,7 @@ reasons! {
     DatabaseInUse: Stalled, "Something in a database keeps it from being replaced or dropped.", "Do what the message says: end the sessions, prepared transactions or replication slots that it names.";
     NameTaken: Stalled, "A database of that name exists.", "Choose another spec.targetDatabase, or restore over the existing one with strategy Swap.";
     NotEmpty: Stalled, "The database that a backup is to be restored into is not empty.", "Nothing to do: the operator makes another one. Find out who writes there if it repeats.";
-    RestoreFailed: Stalled, "A restore has failed, and what it had touched was put back.", "Read status.failure, correct what it names, and create another Restore.";
+    RestoreFailed: Stalled, "A restore has failed: what it had touched was put back, or, where strategy Replace had dropped the database, it is tried again while the workloads stay down.", "Read status.failure and correct what it names; then create another Restore, or, after a drop, let this one go on, or restore status.safetyBackup with strategy New.";
     Unsupported: Stalled, "The table uses something that cannot be maintained safely.", "See the message.";
 }
 

@@ -8,6 +8,8 @@ import yaml
 
 RUNBOOK = chart.ROOT / "docs" / "runbook"
 SECTIONS = ["What you see", "Why", "How to confirm", "What to do", "What pgreeve does meanwhile"]
+# What PostgreSQL refuses has the page of ActionsFailing; the other two say that somebody else is at work, and pass with that.
+TOLD_ELSEWHERE = {"ActionFailed", "OtherOperator", "Stale"}
 
 
 def kebab(name):
@@ -24,13 +26,29 @@ def reasons(kind):
     return re.findall(rf"^    (\w+): {kind},", source, re.MULTILINE)
 
 
+def reasons_of_backup_jobs():
+    """Reasons that pass by themselves while a Job is tried again, and stall a Backup for good once it is given up."""
+    rooms = [chart.ROOT / "src" / "job" / "backup", chart.ROOT / "src" / "storage"]
+    sources = [path.read_text() for room in rooms for path in room.rglob("*.rs") if path.name != "tests.rs"]
+    named = {name for source in sources for name in re.findall(r"Reason::(\w+)", source)}
+    return sorted(named & set(reasons("Waiting")) - TOLD_ELSEWHERE)
+
+
 class Runbook(unittest.TestCase):
     def pages(self):
         return [path for path in sorted(RUNBOOK.glob("*.md")) if path.name != "README.md"]
 
-    def test_every_alert_and_every_stalled_reason_has_a_page_and_no_page_is_left_over(self):
-        wanted = {f"{kebab(name)}.md" for name in alert_names() + reasons("Stalled")}
+    def test_every_alert_and_every_reason_that_can_stall_has_a_page_and_no_page_is_left_over(self):
+        wanted = {f"{kebab(name)}.md" for name in alert_names() + reasons("Stalled") + reasons_of_backup_jobs()}
         self.assertEqual({path.name for path in self.pages()}, wanted)
+
+    def test_a_page_of_a_reason_that_stalls_backups_alone_says_so_and_is_led_to_from_where_that_reason_lasts(self):
+        self.assertIn("ToolFailed", reasons_of_backup_jobs())
+        for name in reasons_of_backup_jobs():
+            page = f"{kebab(name)}.md"
+            self.assertRegex((RUNBOOK / page).read_text(), r"\A# \w+\n\nA reason .*`Stalled`", page)
+            for other in ("policy-not-ready.md", "job-failing.md"):
+                self.assertIn(f"]({page})", (RUNBOOK / other).read_text(), other)
 
     def test_every_reason_that_passes_by_itself_is_told_of_where_it_lasts(self):
         text = (RUNBOOK / "policy-not-ready.md").read_text()
