@@ -49,7 +49,7 @@ unit: ## Tests of the library; that its pure part needs nothing else, lint has c
 
 .PHONY: integration
 integration: ## Tests against real PostgreSQL 14 to 18 and a real API server, and the fault harness
-	cargo test --locked --test '*'
+	hack/in-memory.sh cargo test --locked --test '*'
 
 .PHONY: chart
 chart: ## Tests of the Helm chart, its alerts and its documentation
