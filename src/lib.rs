@@ -5,7 +5,8 @@
 //! - `sql` turns each action into statements with their locks.
 //! - `postgres` connects, observes the catalog and executes; `cluster` does the same for Kubernetes; `target` says where a
 //!   PostgresDatabase leads.
-//! - `job` does what takes long: a task in, a report out; `storage` holds the objects that it writes.
+//! - `job` does what takes long: a task in, a report out; `storage` holds the objects that it writes, and `stores` says what opens the one that an
+//!   object of the cluster declares.
 //! - `controller` drives passes from watches and timers, `cli` from a command line; both use the same engine, `pass`.
 //!
 //! Without the default feature `io` only the pure part compiles, which keeps it pure.
@@ -34,6 +35,8 @@ pub mod plan;
 pub mod postgres;
 #[cfg(feature = "io")]
 pub mod serve;
+#[cfg(feature = "io")]
+pub mod signals;
 pub mod sql;
 #[cfg(feature = "io")]
 pub mod storage;

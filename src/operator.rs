@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{self, Config, Telltales};
 use crate::leader::{self, LeaseName};
 use crate::metrics::Metrics;
 use crate::serve::{self, Answers};
+use crate::signals;
 
 /// What `pgreeve operator` is told.
 #[derive(Clone, Debug)]
@@ -34,9 +34,7 @@ const GRACE: Duration = Duration::from_secs(25);
 /// If the cluster cannot be reached at the start, the address cannot be bound, or the lease cannot be had.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let client = Client::try_default().await?;
-    let stop = CancellationToken::new();
-    stop_on_signals(&stop)?;
-    run_with(client, options, stop).await
+    run_with(client, options, signals::stop()?).await
 }
 
 /// The same with a given client, until `stop`.
@@ -81,18 +79,4 @@ async fn work(client: Client, options: Options, telltales: Telltales, stop: Canc
 async fn overdue(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(GRACE).await;
-}
-
-fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping: passes that have begun end first");
-        stop.cancel();
-    });
-    Ok(())
 }

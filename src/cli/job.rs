@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failure};
@@ -26,7 +25,8 @@ use crate::pass;
 use crate::plan::action::Blocked;
 use crate::plan::task::{self, Task};
 use crate::postgres::{Session, Target};
-use crate::storage::Credentials;
+use crate::signals;
+use crate::storage::{self, Credentials};
 use crate::target;
 
 /// What holds the task where no file does.
@@ -37,6 +37,9 @@ const LIMIT: usize = 4096;
 
 /// How long a task may take to end early: Kubernetes kills a Pod 30 s after it told it to stop.
 const GRACE: Duration = Duration::from_secs(25);
+
+/// How long of that is for taking away what an upload had sent.
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// How often the log says how a task is coming along.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -77,8 +80,7 @@ impl Job {
             copied.with_context(|| format!("this program cannot be copied to {}", directory.display()))?;
             return Ok(Exit::Ok);
         }
-        let stop = CancellationToken::new();
-        stop_on_signals(&stop)?;
+        let stop = signals::stop()?;
         let report = self.report.clone();
         let outcome = guarded(self.work(stop)).await;
         let exit = exit(&outcome);
@@ -112,7 +114,11 @@ async fn work(payload: job::Task, access: Access, stop: CancellationToken) -> Re
             let watch = archive::Watch { stop, progress: Some(listener()) };
             archive::carry_out(&rows, &session, &watch).await.map(job::Report::RowsMoved)
         }
-        payload => stop.run_until_cancelled(job::run(&payload, &access)).await.unwrap_or_else(|| Err(told_to_stop())),
+        payload => {
+            let done = stop.run_until_cancelled(job::run(&payload, &access)).await;
+            storage::settled(SETTLE).await;
+            done.unwrap_or_else(|| Err(told_to_stop()))
+        }
     }
 }
 
@@ -135,19 +141,6 @@ async fn overdue(stop: CancellationToken) {
 
 fn told_to_stop() -> Blocked {
     Blocked::new(Reason::JobFailed, "it was told to stop (SIGTERM); what it has done stays, and the next try goes on")
-}
-
-fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    Ok(())
 }
 
 /// The outcome of work that may panic.
@@ -211,11 +204,11 @@ fn access(task: &Task, secrets: &Path, volume: PathBuf, scratch: PathBuf) -> Res
     let storage = storage(task, secrets, volume)?;
     let identity = files(&secrets.join(mounts::IDENTITY))?.remove("identity");
     let workshop = Workshop {
-        programs: vec![],
         // Where nobody has made the directory of a Pod, the system's own serves.
         scratch: if scratch.is_dir() { scratch } else { std::env::temp_dir() },
         recipients: files(&secrets.join(mounts::RECIPIENTS))?.remove("recipients"),
         identity: identity.map(|text| Identity::read(&text)).transpose()?,
+        ..Workshop::default()
     };
     Ok(Access { target, budget: target::budget(&task.limits)?, storage, workshop })
 }

@@ -34,13 +34,25 @@ impl StoreArgs {
         Ok((Store::open(&destination, &credentials::of_environment(self.ca_file.as_deref())?)?, key))
     }
 
-    /// Opens what lies below a URL, or in a directory, which is made where it lacks.
+    /// Opens what lies below a URL, or in a directory that is there.
     pub fn below(&self, location: &str) -> Result<Store, Blocked> {
-        let Some((mut destination, key)) = self.split(location)? else {
+        match self.split(location)? {
+            Some((destination, key)) => self.below_key(destination, &key),
+            None if Path::new(location).is_dir() => Store::open_directory(Path::new(location)),
+            None => Err(invalid(format!("{location} is no directory: name one, or a URL such as s3://bucket/prefix"))),
+        }
+    }
+
+    /// The same, but a directory that lacks is made.
+    pub fn below_made(&self, location: &str) -> Result<Store, Blocked> {
+        if !location.contains("://") {
             let made = std::fs::create_dir_all(location);
             made.map_err(|error| invalid(format!("{location} cannot be made: {error}")))?;
-            return Store::open_directory(Path::new(location));
-        };
+        }
+        self.below(location)
+    }
+
+    fn below_key(&self, mut destination: Destination, key: &str) -> Result<Store, Blocked> {
         let prefix = Some(key.trim_end_matches('/').to_owned()).filter(|key| !key.is_empty());
         let Destination { s3, gcs, azure, .. } = &mut destination;
         let prefixes = [

@@ -15,6 +15,7 @@ mod database;
 mod demo;
 pub mod exit;
 mod explain;
+mod form;
 mod input;
 mod job;
 mod kubernetes;

@@ -2,9 +2,10 @@
 //!
 //! A [`Store`] is a bucket, a container or a directory, with the prefix under which everything of one destination lies. Objects come
 //! into being whole or not at all: an [`upload`](Store::upload) in parts counts from its last call on, and
-//! [`create`](Store::create) refuses to replace.
+//! [`create`](Store::create) refuses to replace. A stream may fill several of them ([`segments`](crate::plan::backup::segments)).
 
 mod open;
+mod parts;
 mod place;
 mod refuse;
 mod uploads;
@@ -20,13 +21,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 
 use crate::plan::action::Blocked;
 pub use place::Place;
 pub use refuse::mismatch;
-pub use writer::Upload;
+pub use writer::{SEGMENT, Upload, settled};
 
 /// What opens a destination. It is printed nowhere.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,11 +65,19 @@ pub struct Entry {
 }
 
 /// An open destination.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     inner: Arc<dyn ObjectStore>,
+    /// The same, where an upload has an identifier by which anybody can end it.
+    by_id: Option<Arc<dyn MultipartStore>>,
     place: Place,
     uploads: Option<uploads::Uploads>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.place.url("")).finish()
+    }
 }
 
 /// Whether a new object came into being.
@@ -159,11 +169,16 @@ impl Store {
         Ok(stream.map_err(move |error| store.refused(&key, "could not be read to its end", &error)).boxed())
     }
 
-    /// The objects below a key, which is taken as a directory.
+    /// The objects below a key, which is taken as a directory. Notes of uploads are none.
     ///
     /// # Errors
     /// Why they could not be listed.
     pub async fn list(&self, directory: &str) -> Result<Vec<Entry>, Blocked> {
+        let all = self.list_all(directory).await?;
+        Ok(all.into_iter().filter(|entry| !entry.key.ends_with(parts::NOTE)).collect())
+    }
+
+    async fn list_all(&self, directory: &str) -> Result<Vec<Entry>, Blocked> {
         let root = self.place.key("");
         let listed: Result<Vec<_>, _> = self.inner.list(Some(&self.path(directory))).try_collect().await;
         let listed = listed.map_err(|error| self.refused(directory, "could not be listed", &error))?;
@@ -183,24 +198,28 @@ impl Store {
         }
     }
 
-    /// Begins an object that is written in parts.
-    ///
-    /// # Errors
-    /// Why it could not be begun.
-    pub async fn upload(&self, key: &str) -> Result<Upload, Blocked> {
-        let begun = self.inner.put_multipart(&self.path(key)).await;
-        let parts = begun.map_err(|error| self.refused(key, "could not be begun", &error))?;
-        Ok(Upload::new(self.clone(), key.to_owned(), parts))
+    /// Begins an object of unknown length. Nothing is sent before its first part is full.
+    pub fn upload(&self, key: &str) -> Upload {
+        Upload::new(self.clone(), key.to_owned(), u64::MAX)
     }
 
-    /// Ends the uploads below a key that were begun and never finished: a run that was killed could not end its own. Answers how many.
-    /// Azure forgets them by itself after a week; in Google's store a lifecycle rule must.
+    /// Begins a stream of unknown length, in objects of this size; see [`segments`](crate::plan::backup::segments). All but the last one exist before the stream has ended.
+    pub fn upload_in_segments(&self, key: &str, segment: u64) -> Upload {
+        Upload::new(self.clone(), key.to_owned(), segment)
+    }
+
+    /// Ends the uploads below a key that were begun and never finished: a run that was killed could not end its own. They are known by their
+    /// notes, and where the store can be asked for them (S3, a directory), by asking, which finds one whose note was not written any
+    /// more. Answers how many. Azure forgets them by itself after a week.
     ///
     /// # Errors
     /// Why they could not be found or ended.
     pub async fn end_uploads(&self, directory: &str) -> Result<usize, Blocked> {
-        let Some(uploads) = &self.uploads else { return Ok(0) };
+        let noted = parts::end_noted(self, directory).await?;
+        let Some(uploads) = &self.uploads else { return Ok(noted) };
         let prefix = format!("{}/", self.place.key(directory));
-        uploads.end_all(&prefix).await.map_err(|error| self.refused(directory, "unfinished uploads could not be ended", &error))
+        let found = uploads.end_all(&prefix).await;
+        let refused = |error| self.refused(directory, "unfinished uploads could not be ended", &error);
+        found.map(|found| noted + found).map_err(refused)
     }
 }

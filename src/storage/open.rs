@@ -119,15 +119,16 @@ fn open_s3(s3: &S3, credentials: &Credentials) -> Result<Store, Blocked> {
     let has_key = s3.credentials_secret_ref.is_some() || value(credentials, &KEY_ID)?.is_some();
     // Without a key, the cloud gives the Pod one: the environment says how (IRSA, Pod Identity, instance metadata).
     let builder = if has_key { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
+    let region = region(s3, has_key);
     let mut builder = builder
         .with_bucket_name(&s3.bucket)
-        .with_region(s3.region.as_deref().unwrap_or("us-east-1"))
+        .with_region(&region)
         .with_client_options(options.clone())
         .with_retry(retries(credentials))
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_virtual_hosted_style_request(!is_path_style(s3));
     if let Some(endpoint) = &s3.endpoint {
-        let endpoint = if is_path_style(s3) { endpoint.clone() } else { bucket_url(s3) };
+        let endpoint = if is_path_style(s3) { endpoint.clone() } else { bucket_url(s3, &region) };
         builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
     }
     if has_key {
@@ -141,8 +142,17 @@ fn open_s3(s3: &S3, credentials: &Credentials) -> Result<Store, Blocked> {
         }
     }
     let built = encrypted(builder, s3)?.build().map_err(|error| unusable("the bucket", &place, &error))?;
-    let uploads = Uploads::of_s3(&built, s3, bucket_url(s3), &options).map_err(|error| unusable("the bucket", &place, &error))?;
-    Ok(Store { uploads: Some(uploads), inner: Arc::new(built), place })
+    let uploads = Uploads::of_s3(&built, bucket_url(s3, &region), region, &options)
+        .map_err(|error| unusable("the bucket", &place, &error))?;
+    let built = Arc::new(built);
+    Ok(Store { uploads: Some(uploads), by_id: Some(Arc::clone(&built) as _), inner: built, place })
+}
+
+/// What the cloud tells a Pod it gives a key to counts where the destination says nothing.
+fn region(s3: &S3, has_key: bool) -> String {
+    let told = || ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(|name| std::env::var(name).ok());
+    let region = s3.region.clone().or_else(|| if has_key { None } else { told() });
+    region.unwrap_or_else(|| "us-east-1".into())
 }
 
 fn is_path_style(s3: &S3) -> bool {
@@ -150,8 +160,8 @@ fn is_path_style(s3: &S3) -> bool {
 }
 
 /// Where the bucket itself is: `https://endpoint/bucket`, or `https://bucket.endpoint`.
-fn bucket_url(s3: &S3) -> String {
-    let amazon = format!("https://s3.{}.amazonaws.com", s3.region.as_deref().unwrap_or("us-east-1"));
+fn bucket_url(s3: &S3, region: &str) -> String {
+    let amazon = format!("https://s3.{region}.amazonaws.com");
     let endpoint = s3.endpoint.as_deref().unwrap_or(&amazon);
     match endpoint.split_once("://") {
         Some((scheme, host)) if !is_path_style(s3) => format!("{scheme}://{}.{host}", s3.bucket),
@@ -178,14 +188,16 @@ fn place(root: String, prefix: Option<&str>, described: String) -> Place {
 
 fn open_gcs(gcs: &Gcs, credentials: &Credentials) -> Result<Store, Blocked> {
     let mut place = place(format!("gs://{}", gcs.bucket), gcs.prefix.as_deref(), format!("the bucket {}", gcs.bucket));
-    let mut builder = GoogleCloudStorageBuilder::new()
+    let has_key = gcs.credentials_secret_ref.is_some() || credentials.secret.contains_key("key.json");
+    let builder = if has_key { GoogleCloudStorageBuilder::new() } else { GoogleCloudStorageBuilder::from_env() };
+    let mut builder = builder
         .with_bucket_name(&gcs.bucket)
         .with_client_options(client(credentials, gcs.endpoint.as_deref())?)
         .with_retry(retries(credentials));
     if let Some(endpoint) = &gcs.endpoint {
         builder = builder.with_base_url(endpoint);
     }
-    if gcs.credentials_secret_ref.is_some() || credentials.secret.contains_key("key.json") {
+    if has_key {
         let secret = gcs.credentials_secret_ref.as_ref().map_or("of the environment", |secret| &secret.name);
         let key = needed(credentials, secret, &["key.json"])?;
         place.secrets = vec![key.clone()];
@@ -200,13 +212,17 @@ fn open_gcs(gcs: &Gcs, credentials: &Credentials) -> Result<Store, Blocked> {
         })?;
     }
     let built = builder.build().map_err(|error| unusable("the bucket", &place, &error))?;
-    Ok(Store { inner: Arc::new(built), place, uploads: None })
+    let built = Arc::new(built);
+    Ok(Store { uploads: None, by_id: Some(Arc::clone(&built) as _), inner: built, place })
 }
 
 fn open_azure(azure: &Azure, credentials: &Credentials) -> Result<Store, Blocked> {
     let described = format!("the container {} of {}", azure.container, azure.account);
     let mut place = place(format!("az://{}/{}", azure.account, azure.container), azure.prefix.as_deref(), described);
-    let mut builder = MicrosoftAzureBuilder::new()
+    let has_key = azure.credentials_secret_ref.is_some() || value(credentials, &["sasToken", "accountKey"])?.is_some();
+    // Without a key, the environment of a Pod with a workload identity names its token.
+    let builder = if has_key { MicrosoftAzureBuilder::new() } else { MicrosoftAzureBuilder::from_env() };
+    let mut builder = builder
         .with_account(&azure.account)
         .with_container_name(&azure.container)
         .with_client_options(client(credentials, azure.endpoint.as_deref())?)
@@ -214,8 +230,7 @@ fn open_azure(azure: &Azure, credentials: &Credentials) -> Result<Store, Blocked
     if let Some(endpoint) = &azure.endpoint {
         builder = builder.with_endpoint(endpoint.clone()).with_allow_http(endpoint.starts_with("http://"));
     }
-    let has_key = value(credentials, &["sasToken", "accountKey"])?.is_some();
-    if azure.credentials_secret_ref.is_some() || has_key {
+    if has_key {
         let secret = azure.credentials_secret_ref.as_ref().map_or("of the environment", |secret| &secret.name);
         let token = value(credentials, &["sasToken"])?;
         if let Some(token) = token {
@@ -232,7 +247,7 @@ fn open_azure(azure: &Azure, credentials: &Credentials) -> Result<Store, Blocked
         }
     }
     let built = builder.build().map_err(|error| unusable("the container", &place, &error))?;
-    Ok(Store { inner: Arc::new(built), place, uploads: None })
+    Ok(Store { uploads: None, by_id: None, inner: Arc::new(built), place })
 }
 
 fn open_volume(pvc: &Pvc, credentials: &Credentials) -> Result<Store, Blocked> {
@@ -253,7 +268,7 @@ fn open_directory(directory: &Path, place: Place) -> Result<Store, Blocked> {
         .map_err(|error| invalid(format!("{} cannot be used at {}: {error}", place.described, directory.display())))?;
     let uploads = Some(Uploads::Directory(directory.to_owned()));
     let inner: Arc<dyn ObjectStore> = Arc::new(built.with_fsync(true));
-    Ok(Store { inner, place, uploads })
+    Ok(Store { uploads, by_id: None, inner, place })
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
-//! Which uploads were begun and never finished? A killed run leaves parts that nobody sees and everybody pays for.
+//! Which uploads were begun and never finished? What the store says when it is asked, for those that have no note ([`super::parts`]).
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use object_store::aws::{AmazonS3, AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpClient, HttpConnector as _, HttpRequestBody, ReqwestConnector};
 use object_store::{ClientOptions, Error, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
-use crate::api::destination::S3;
 
 /// What S3's signature leaves unescaped (AWS Signature Version 4, canonical query string).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -37,8 +35,7 @@ impl Uploads {
     ///
     /// # Errors
     /// Where the client's options do not hold.
-    pub fn of_s3(store: &AmazonS3, s3: &S3, url: String, options: &ClientOptions) -> Result<Self> {
-        let region = s3.region.clone().unwrap_or_else(|| "us-east-1".into());
+    pub fn of_s3(store: &AmazonS3, url: String, region: String, options: &ClientOptions) -> Result<Self> {
         let client = ReqwestConnector::default().connect(options)?;
         Ok(Self::S3 { url, region, credentials: store.credentials().clone(), client })
     }
@@ -51,7 +48,8 @@ impl Uploads {
         match self {
             Self::Directory(directory) => end_files(&directory.join(prefix)).map_err(generic),
             Self::S3 { url, .. } => {
-                let listing = self.send(Method::GET, &format!("{url}?uploads=&prefix={}", escaped(prefix))).await?;
+                let question = format!("{url}?uploads=&prefix={}", escaped(prefix));
+                let Some(listing) = self.send(Method::GET, &question).await? else { return Ok(0) };
                 let listing = String::from_utf8_lossy(&listing).into_owned();
                 let found: Vec<(String, String)> = uploads(&listing).filter(|(key, _)| key.starts_with(prefix)).collect();
                 for (key, id) in &found {
@@ -63,8 +61,9 @@ impl Uploads {
         }
     }
 
-    async fn send(&self, method: Method, url: &str) -> Result<Bytes> {
-        let Self::S3 { region, credentials, client, .. } = self else { return Ok(Bytes::new()) };
+    /// Nothing where this is not allowed or not known: who may not ask (`s3:ListBucketMultipartUploads`) has the notes.
+    async fn send(&self, method: Method, url: &str) -> Result<Option<Bytes>> {
+        let Self::S3 { region, credentials, client, .. } = self else { return Ok(None) };
         let credential = credentials.get_credential().await?;
         let mut request = http::Request::new(HttpRequestBody::empty());
         *request.method_mut() = method;
@@ -72,11 +71,13 @@ impl Uploads {
         AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None)?;
         let (answer, body) = client.execute(request).await.map_err(generic)?.into_parts();
         let body = body.bytes().await.map_err(generic)?;
-        // An upload that is gone has ended.
-        if answer.status.is_success() || answer.status == http::StatusCode::NOT_FOUND {
-            return Ok(body);
+        match answer.status {
+            // An upload that is gone has ended.
+            StatusCode::NOT_FOUND => Ok(Some(body)),
+            status if status.is_success() => Ok(Some(body)),
+            StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(None),
+            status => Err(generic(format!("{status}: {}", String::from_utf8_lossy(&body)))),
         }
-        Err(generic(format!("{}: {}", answer.status, String::from_utf8_lossy(&body))))
     }
 }
 

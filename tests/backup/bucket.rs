@@ -200,3 +200,105 @@ async fn a_job_that_is_killed_at_any_request_leaves_no_false_backup_and_the_next
     }
     println!("a Job was killed {} times", requests.len() * 2);
 }
+
+/// Whoever may write and not ask for uploads (`s3:ListBucketMultipartUploads`) knows them by their notes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_a_killed_job_left_is_ended_by_its_note() {
+    let bucket = Bucket::new().await;
+    bucket.proxy.break_those(|request| request.contains("partNumber=2&"), Fault::HoldBefore);
+    let (mut job, _home) = bucket.run(&bucket.task(&bucket.proxy.endpoint));
+    let held = async || bucket.proxy.holds().then_some(());
+    crate::support::eventually("the second part is on its way", Duration::from_secs(30), held).await;
+    job.kill().unwrap();
+    job.wait().unwrap();
+    let requests = bucket.proxy.requests();
+    let number = |what: &str| requests.iter().position(|request| request.contains(what));
+    assert!(number(".upload?") < number("partNumber="), "its note is written before its first part: {requests:?}");
+    assert!(bucket.unfinished() > 0, "parts are left: {requests:?}");
+    bucket
+        .proxy
+        .break_those(|request| request.starts_with("GET") && request.contains("?uploads"), Fault::Refuse(403, "AccessDenied"));
+    let task = bucket.task(&bucket.proxy.endpoint);
+    bucket.world.back_up_with(&task, &bucket.access(Duration::from_secs(5))).await.unwrap();
+    assert!(bucket.proxy.requests().iter().any(|request| request.starts_with("GET") && request.contains("?uploads")));
+    let left: Vec<_> = std::fs::read_dir(bucket.home.join(&task.directory)).unwrap().flatten().collect();
+    assert_eq!((left.len(), bucket.unfinished()), (3, 0), "dump, globals, manifest: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_is_asked_to_encrypt_as_the_destination_says() {
+    let bucket = Bucket::new().await;
+    let kms = json!({"mode": "Kms", "kmsKeyId": "arn:aws:kms:eu-central-1:1:key/ours"});
+    for (sse, asked) in [(json!({"mode": "Aes256"}), " AES256"), (kms, " aws:kms arn:aws:kms:eu-central-1:1:key/ours")] {
+        drop(std::fs::remove_dir_all(bucket.home.join("shop")));
+        bucket.proxy.play(None);
+        let mut task = bucket.task(&bucket.proxy.endpoint);
+        task.settings.destination.s3.as_mut().unwrap().sse = Some(serde_json::from_value(sse).unwrap());
+        drop(bucket.world.back_up_with(&task, &bucket.access(Duration::from_secs(5))).await);
+        let requests = bucket.proxy.requests();
+        let begins = |request: &&String| {
+            request.starts_with("POST data.dump") && request.contains("?uploads") || request.starts_with("PUT manifest.json")
+        };
+        let asking: Vec<&String> = requests.iter().filter(begins).collect();
+        assert!(!asking.is_empty() && asking.iter().all(|request| request.ends_with(asked)), "{asked}: {requests:?}");
+    }
+}
+
+/// A Pod that the cloud gives a key to, as EKS Pod Identity does: the environment names who hands it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_secret_the_environment_of_the_pod_opens_the_store() {
+    use std::io::{Read as _, Write as _};
+    let bucket = Bucket::new().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let key =
+        json!({"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Token": "", "Expiration": "2099-01-01T00:00:00Z"})
+            .to_string();
+    let handing_out = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).unwrap();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{key}",
+            key.len()
+        );
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "of-the-pod").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgreeve"));
+    command.args(["backups", "list", &format!("s3://{}", bucket.name), "--endpoint", &s3().endpoint]);
+    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://127.0.0.1:{port}/v1/credentials"));
+    command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.path());
+    let output = command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.starts_with("no backups below"), "{said}");
+    assert!(handing_out.join().unwrap().to_lowercase().contains("authorization: of-the-pod"));
+}
+
+/// Told to stop, a Job takes away what it has sent: nobody may come after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_told_to_stop_leaves_no_upload_behind() {
+    let bucket = Bucket::new().await;
+    bucket.proxy.break_those(|request| request.contains("partNumber=2&"), Fault::CutBefore);
+    let (mut job, home) = bucket.run(&bucket.task(&bucket.proxy.endpoint));
+    let sends = async || (bucket.unfinished() > 0).then_some(());
+    crate::support::eventually("a part has arrived", Duration::from_secs(60), sends).await;
+    crate::support::process::run(Command::new("kill").arg("-TERM").arg(job.id().to_string()));
+    job.wait().unwrap();
+    assert!(std::fs::read_to_string(home.path().join("report")).unwrap().contains("told to stop"));
+    let left: Vec<_> = std::fs::read_dir(bucket.home.join("shop/first-0d5d4a3c")).into_iter().flatten().flatten().collect();
+    assert_eq!((left.len(), bucket.unfinished()), (0, 0), "{left:?}");
+}
+
+/// `pg_dump` dies of the pipe that nobody reads any more; why nobody does is what a person must know.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_refuses_is_told_and_not_what_pg_dump_died_of() {
+    let bucket = Bucket::new().await;
+    bucket.proxy.break_those(|request| request.contains("partNumber=1&"), Fault::Refuse(403, "AccessDenied"));
+    let task = bucket.task(&bucket.proxy.endpoint);
+    let blocked = bucket.world.back_up_with(&task, &bucket.access(Duration::from_secs(5))).await.unwrap_err();
+    assert_eq!(blocked.reason, pgreeve::api::Reason::DestinationInvalid, "{}", blocked.message);
+    assert!(blocked.message.contains("AccessDenied"), "{}", blocked.message);
+}

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use serde_json::json;
+
 use crate::support::postgres::Database;
 use crate::world::{SHOP, World};
 
@@ -42,6 +44,12 @@ async fn a_backup_is_made_listed_proven_and_restored() {
         "{}",
         text(&listed)
     );
+    let for_programs = pgreeve(&world.database, &["backups", "list", &place, "-o", "json"]);
+    let found: serde_json::Value = serde_json::from_slice(&for_programs.stdout).unwrap();
+    assert_eq!((&found["formatVersion"], &found["backups"][0]["rows"]), (&json!("1"), &json!(22000)), "{found}");
+    assert_eq!(found["backups"][0]["verified"]["level"], "Restore", "{found}");
+    let nowhere = pgreeve(&world.database, &["backups", "list"]);
+    assert!(!nowhere.status.success() && !std::path::Path::new("list").exists(), "no directory of that name: {}", text(&nowhere));
     // Never over what is there.
     let refused = pgreeve(&world.database, &["restore", "backup", &manifest]);
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
@@ -65,6 +73,7 @@ async fn what_is_no_manifest_and_what_is_no_place_say_so() {
         (&["backup", "/nowhere", "--schema", "a", "--table", "b.c"][..], 64, "does not go with --table"),
         (&["backup", "/nowhere", "--recipients-file", "/nowhere/keys", "--verify", "restore"][..], 64, "needs --identity-file"),
         (&["verify", "/nowhere/manifest.json"][..], 1, "/nowhere"),
+        (&["backups", "/nowhere"][..], 1, "/nowhere is no directory"),
         (
             &["backup", "/tmp/pgreeve-no-backup", "--programs", "/nowhere", "--table", "public.nothing"][..],
             1,

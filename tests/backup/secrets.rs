@@ -78,7 +78,7 @@ async fn what_is_encrypted_is_restored_with_its_identity_and_with_no_other() {
     assert_eq!(world.verify(&task, "Restore", json!([])).await.unwrap().rows_matched, Some(22_000));
     let another = age::x25519::Identity::generate();
     world.workshop.identity = Some(Identity::read(another.to_string().expose_secret().as_bytes()).unwrap());
-    assert_eq!(world.verify(&task, "Restore", json!([])).await.unwrap_err().reason, Reason::BackupDamaged);
+    assert_eq!(world.verify(&task, "Restore", json!([])).await.unwrap_err().reason, Reason::SecretInvalid);
     // Without recipients nothing is written in the clear.
     world.workshop.recipients = None;
     let mut other = task.clone();

@@ -131,7 +131,7 @@ impl Proxy {
         self.state.lock().unwrap().held > 0
     }
 
-    /// The requests since then, each as method and what it is about.
+    /// The requests since then, each as method and what it is about, and how it asks the store to encrypt.
     pub fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
     }
@@ -163,7 +163,13 @@ impl Way {
             let number = state.requests.len();
             let about = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             let query = request.uri().query().unwrap_or_default().to_owned();
-            state.requests.push(format!("{} {about}?{query}", request.method()));
+            let encryption = ["x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"];
+            let encryption: String = encryption
+                .iter()
+                .filter_map(|name| request.headers().get(*name)?.to_str().ok())
+                .map(|value| format!(" {value}"))
+                .collect();
+            state.requests.push(format!("{} {about}?{query}{encryption}", request.method()));
             let whole = format!("{} {}", request.method(), request.uri());
             let those = state.those.as_ref().filter(|(which, _)| which(&whole)).map(|(_, fault)| *fault);
             let planned = state.plan.filter(|plan| number == plan.first || (plan.lasting && number > plan.first));

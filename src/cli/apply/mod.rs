@@ -7,19 +7,20 @@ mod tasks;
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 
+use super::Globals;
 use super::credentials::{Keys, StorageArgs};
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
+use super::form::Form;
 use super::plan::table::{self, Style};
 use super::plan::view::{self, View};
 use super::planned::Planned;
 use super::policies::{Policies, PolicyArgs};
 use super::source::{Opened, Scope, Source};
 use super::terminal::can_ask;
-use super::{Globals, output};
 use crate::pass;
 use crate::plan::Outcome;
 use crate::postgres::Session;
@@ -44,14 +45,6 @@ pub struct Apply {
     /// Does not ask
     #[arg(short, long)]
     yes: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Form {
-    #[default]
-    Table,
-    Json,
-    Yaml,
 }
 
 /// What to do instead where no file is named.
@@ -118,11 +111,7 @@ impl Apply {
     }
 
     fn print(&self, results: &Results, globals: &Globals) -> anyhow::Result<()> {
-        match self.output {
-            Form::Table => output::write(&results.table(globals.stdout())),
-            Form::Json => output::json(results),
-            Form::Yaml => output::write(&crate::yaml::text(results)?),
-        }
+        self.output.write(results, || results.table(globals.stdout()))
     }
 }
 

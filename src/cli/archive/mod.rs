@@ -11,6 +11,7 @@ use super::apply::rounds::Worker;
 use super::credentials::{Keys, StorageArgs};
 use super::database::DatabaseArgs;
 use super::exit::{Exit, Failure};
+use super::form::Form;
 use super::plan::view::hold;
 use super::planned::Planned;
 use super::policies::Looked;
@@ -55,14 +56,6 @@ enum Step {
     CreateTables,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Form {
-    #[default]
-    Table,
-    Json,
-    Yaml,
-}
-
 impl Archive {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
@@ -97,11 +90,7 @@ impl Archive {
             }
         }
         let view = View { format_version: output::VERSION, database: server.database, dry_run: self.dry_run, policies: rows };
-        match self.output {
-            Form::Table => output::write(&view.table())?,
-            Form::Json => output::json(&view)?,
-            Form::Yaml => output::write(&crate::yaml::text(&view)?)?,
-        }
+        self.output.write(&view, || view.table())?;
         Ok(view.exit())
     }
 

@@ -1,11 +1,14 @@
 //! `pgreeve backup`: one backup, now.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::super::database::DatabaseArgs;
 use super::super::exit::{Exit, Failure};
+use super::super::form::Form;
 use super::super::location::StoreArgs;
 use super::super::{Globals, output};
 use super::scheduled::ScheduleArgs;
@@ -16,11 +19,16 @@ use crate::api::postgres_database::SecretRef;
 use crate::api::{Destination, TableName};
 use crate::job::Access;
 use crate::job::backup::{BackedUp, run_in, verify_in};
+use crate::plan::action::Blocked;
 use crate::plan::backup::DumpDatabase;
 use crate::plan::size::bytes;
 use crate::postgres::execute::Budget;
 use crate::postgres::server;
-use crate::storage::Credentials;
+use crate::signals;
+use crate::storage::{self, Credentials, Store};
+
+/// How long taking away what had been sent may take, after a signal to stop.
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// Backs a database up into an object store or a directory, reads the backup back, and only then writes its manifest
 ///
@@ -72,6 +80,9 @@ pub struct Backup {
     /// How far the backup is proven
     #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
     verify: Verify,
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value_t, conflicts_with = "schedule")]
+    output: Form,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -122,7 +133,7 @@ impl Backup {
         let (session, target) = self.database.connect(globals).await?;
         let found = server::observe(&session).await.map_err(|fault| Failure::fault(&target.to_string(), &fault))?;
         drop(session);
-        let store = self.store.below(self.to.as_deref().unwrap_or_default()).map_err(failure)?;
+        let store = self.store.below_made(self.to.as_deref().unwrap_or_default()).map_err(failure)?;
         let at = globals.now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let task = DumpDatabase {
             backup: format!("{}-{at}", found.database),
@@ -138,13 +149,24 @@ impl Backup {
         };
         workshop.recipients = self.recipients_file.as_ref().map(read).transpose()?;
         let access = Access { target: Some(target), budget: Budget::default(), storage: Credentials::default(), workshop };
-        let mut done = run_in(&task, &access, &store).await.map_err(failure)?;
-        if self.verify == Verify::Restore {
-            let proven = verify_in(&store, &task.directory, (VerifyLevel::Restore, &[]), &access.workshop).await;
-            done.verified = Some(proven.map_err(failure)?);
-        }
-        output::write(&report(&found.database, &done))?;
+        let done = match signals::stop()?.run_until_cancelled(self.proven(&task, &access, &store)).await {
+            Some(done) => done.map_err(failure)?,
+            None => {
+                storage::settled(SETTLE).await;
+                return Err(Failure::new(Exit::Error, "it was told to stop; there is no new backup"));
+            }
+        };
+        let view = Made { format_version: output::VERSION, database: &found.database, backup: &done };
+        self.output.write(&view, || report(&found.database, &done))?;
         Ok(Exit::Ok)
+    }
+
+    async fn proven(&self, task: &DumpDatabase, access: &Access, store: &Store) -> Result<BackedUp, Blocked> {
+        let mut done = run_in(task, access, store).await?;
+        if self.verify == Verify::Restore {
+            done.verified = Some(verify_in(store, &task.directory, (VerifyLevel::Restore, &[]), &access.workshop).await?);
+        }
+        Ok(done)
     }
 
     /// What one option says must go with the others.
@@ -212,6 +234,16 @@ impl Backup {
 fn plain(name: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
     name.chars().map(keep).collect()
+}
+
+/// What is told of a backup that was made.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made<'a> {
+    format_version: &'static str,
+    database: &'a str,
+    #[serde(flatten)]
+    backup: &'a BackedUp,
 }
 
 fn report(database: &str, done: &BackedUp) -> String {

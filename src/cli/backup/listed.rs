@@ -4,8 +4,10 @@ use clap::Args;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
+use serde::Serialize;
 
 use super::super::exit::{Exit, Failure};
+use super::super::form::Form;
 use super::super::kubernetes::Cluster;
 use super::super::{Globals, output};
 use super::aligned;
@@ -32,7 +34,7 @@ const NO_STORE: &str = "no store is named: give its URL or a directory, such as 
 
 impl ClusterArgs {
     /// Lists them, the oldest first.
-    pub async fn list(&self, globals: &Globals) -> Result<Exit, Failure> {
+    pub async fn list(&self, output: Form, globals: &Globals) -> Result<Exit, Failure> {
         let cluster = Cluster::find(self.context.as_deref(), NO_STORE).await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| cluster.namespace.clone());
         let wanted = match &self.database {
@@ -40,15 +42,29 @@ impl ClusterArgs {
             None => ListParams::default(),
         };
         let mut found: Vec<Backup> = cluster.all(&namespace, wanted).await?;
-        if found.is_empty() {
-            output::line(&format!("no Backups in namespace {namespace} of {}", cluster.name()))?;
-            return Ok(Exit::Ok);
-        }
         found.sort_by_key(|backup| (as_of(backup), backup.name_any()));
-        let mut lines = vec![["NAME", "DATABASE", "STATE", "AS OF", "AGE", "SIZE", "ROWS", "PROVEN"].map(str::to_owned)];
-        lines.extend(found.iter().map(|backup| line(backup, globals.now())));
-        output::write(&aligned(&lines))?;
+        let view = View { format_version: output::VERSION, backups: found };
+        output.write(&view, || match view.backups.is_empty() {
+            true => format!("no Backups in namespace {namespace} of {}\n", cluster.name()),
+            false => view.table(globals.now()),
+        })?;
         Ok(Exit::Ok)
+    }
+}
+
+/// All of them, as they are in the cluster.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    format_version: &'static str,
+    backups: Vec<Backup>,
+}
+
+impl View {
+    fn table(&self, now: Timestamp) -> String {
+        let mut lines = vec![["NAME", "DATABASE", "STATE", "AS OF", "AGE", "SIZE", "ROWS", "PROVEN"].map(str::to_owned)];
+        lines.extend(self.backups.iter().map(|backup| line(backup, now)));
+        aligned(&lines)
     }
 }
 

@@ -45,9 +45,9 @@ impl WorkshopArgs {
         let usual = Workshop::default();
         Ok(Workshop {
             programs: self.programs.clone().into_iter().collect(),
-            scratch: self.scratch.clone().unwrap_or(usual.scratch),
-            recipients: None,
+            scratch: self.scratch.clone().unwrap_or(usual.scratch.clone()),
             identity,
+            ..usual
         })
     }
 }

@@ -1,8 +1,10 @@
 //! `pgreeve verify`: is a backup what its manifest says?
 
 use clap::Args;
+use serde::Serialize;
 
 use super::super::exit::{Exit, Failure};
+use super::super::form::Form;
 use super::super::location::StoreArgs;
 use super::super::output;
 use super::{WorkshopArgs, assertion, failure, manifest_directory};
@@ -25,6 +27,9 @@ pub struct Verify {
     /// With --restore: a query that must answer at least this number, such as "select count(*) from users >= 1"; may be given again
     #[arg(long = "assert", value_name = "QUERY >= NUMBER", value_parser = assertion, requires = "restore")]
     assertions: Vec<Assertion>,
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Form,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -39,9 +44,20 @@ impl Verify {
         let level = if self.restore { VerifyLevel::Restore } else { VerifyLevel::Catalog };
         let workshop = self.workshop.workshop()?;
         let verified = verify_in(&store, directory, (level, &self.assertions), &workshop).await.map_err(failure)?;
-        output::line(&format!("{}: {}", self.manifest, proven(&verified)))?;
+        let view = View { format_version: output::VERSION, manifest: &self.manifest, verified: &verified };
+        self.output.write(&view, || format!("{}: {}\n", self.manifest, proven(&verified)))?;
         Ok(Exit::Ok)
     }
+}
+
+/// What is told of a proof.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View<'a> {
+    format_version: &'static str,
+    manifest: &'a str,
+    #[serde(flatten)]
+    verified: &'a Verified,
 }
 
 /// What was proven, in a line.

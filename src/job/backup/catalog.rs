@@ -9,7 +9,7 @@ use super::verify;
 use crate::api::Reason;
 use crate::plan::action::Blocked;
 use crate::plan::backup::RemoveBackup;
-use crate::plan::backup::manifest::{self, Manifest, Verified};
+use crate::plan::backup::manifest::{self, Manifest, Object, Verified};
 use crate::plan::hex;
 use crate::storage::Store;
 
@@ -130,13 +130,15 @@ pub(super) async fn settled(store: &Store, directory: &str, manifest: &Manifest)
 /// [`Reason::BackupDamaged`] with the one that is not, or what the store said.
 pub async fn whole(store: &Store, directory: &str, manifest: &Manifest) -> Result<(), Blocked> {
     for object in [Some(&manifest.data), manifest.globals.as_ref()].into_iter().flatten() {
-        let key = format!("{directory}/{}", object.name);
-        match store.size(&key).await? {
-            Some(size) if i64::try_from(size) == Ok(object.bytes) => {}
-            Some(size) => {
-                return Err(damaged(&store.url(&key), &format!("it is {size} bytes long, and {} were written", object.bytes)));
+        for (name, bytes) in object.segments() {
+            let key = format!("{directory}/{name}");
+            match store.size(&key).await? {
+                Some(size) if i64::try_from(size) == Ok(bytes) => {}
+                Some(size) => {
+                    return Err(damaged(&store.url(&key), &format!("it is {size} bytes long, and {bytes} were written")));
+                }
+                None => return Err(damaged(&store.url(&key), "it is gone, and its manifest is there")),
             }
-            None => return Err(damaged(&store.url(&key), "it is gone, and its manifest is there")),
         }
     }
     Ok(())
@@ -154,11 +156,12 @@ pub(super) async fn note(store: &Store, directory: &str, manifest: &Manifest, ve
 /// Takes away what the manifest does not name. What resists is left: it costs a little, and harms nobody.
 async fn sweep(store: &Store, directory: &str, manifest: &Manifest) {
     drop(store.end_uploads(directory).await);
-    let globals = manifest.globals.as_ref().map(|globals| globals.name.as_str());
-    let keep = [Some(manifest.data.name.as_str()), globals, Some(manifest::NAME), Some(manifest::VERIFICATION)];
+    let objects = [Some(&manifest.data), manifest.globals.as_ref()].into_iter().flatten();
+    let mut keep: Vec<String> = objects.flat_map(Object::segments).map(|(name, _)| name).collect();
+    keep.extend([manifest::NAME.to_owned(), manifest::VERIFICATION.to_owned()]);
     for entry in store.list(directory).await.unwrap_or_default() {
         let name = entry.key.rsplit('/').next().unwrap_or_default();
-        if !keep.contains(&Some(name)) {
+        if !keep.iter().any(|kept| kept == name) {
             drop(store.delete(&entry.key).await);
         }
     }

@@ -17,12 +17,14 @@ mod facts;
 mod gather;
 pub mod inspect;
 pub mod into;
+mod keys;
 mod pack;
 mod progress;
 pub mod restore;
 pub mod scratch;
 pub mod seal;
 pub mod tools;
+mod unseal;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -37,11 +39,10 @@ use crate::plan::action::Blocked;
 use crate::plan::backup::manifest::{self, Manifest, Object, Verified};
 use crate::plan::backup::{DumpDatabase, VerifyBackup};
 use crate::postgres::Session;
-use crate::storage::{Created, Store};
+use crate::storage::{Created, SEGMENT, Store};
 pub use catalog::BackedUp;
 use catalog::{existing, note, settled};
 use facts::Facts;
-use progress::Tally;
 use scratch::Scratch;
 use seal::{Identity, Seal, damaged};
 use tools::{Service, Tools};
@@ -57,11 +58,13 @@ pub struct Workshop {
     pub recipients: Option<Vec<u8>>,
     /// What decrypts a backup.
     pub identity: Option<Identity>,
+    /// Largest object of a backup, in bytes; what is longer is divided into several.
+    pub segment: u64,
 }
 
 impl Default for Workshop {
     fn default() -> Self {
-        Self { programs: vec![], scratch: std::env::temp_dir(), recipients: None, identity: None }
+        Self { programs: vec![], scratch: std::env::temp_dir(), recipients: None, identity: None, segment: SEGMENT }
     }
 }
 
@@ -104,7 +107,8 @@ fn seal(task: &DumpDatabase, access: &Access) -> Result<Seal, Blocked> {
         None => vec![],
         Some(_) => seal::recipients(access.workshop.recipients.as_deref().unwrap_or_default())?,
     };
-    Ok(Seal { compression: task.settings.compression.clone(), recipients, tally: Tally::default() })
+    let segment = access.workshop.segment;
+    Ok(Seal { segment, ..Seal::new(task.settings.compression.clone(), recipients) })
 }
 
 async fn anew(task: &DumpDatabase, access: &Access, store: &Store, seal: &Seal) -> Result<Manifest, Blocked> {

@@ -1,27 +1,27 @@
-//! How does a stream become an object, and an object a stream again? Summed up, compressed, encrypted and summed up once more, in one
-//! pass and in bounded memory.
+//! How does a stream become an object? Summed up, compressed, encrypted and summed up once more, in one pass and in memory that does not grow
+//! with it. What becomes of it again is [`super::unseal`].
 
-use std::io::{self, Read, Write};
-use std::iter;
+use std::io::{self, Write};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
-use zstd::stream::{read::Decoder, write::Encoder};
+use zstd::stream::write::Encoder;
 
+pub use super::keys::{Identity, recipients};
 use super::progress::Tally;
+pub use super::unseal::{damaged, open};
 use crate::api::Reason;
 use crate::api::backup::{Compression, CompressionMethod};
 use crate::plan::action::Blocked;
 use crate::plan::backup::manifest::Object;
 use crate::plan::hex;
-use crate::storage::{Store, mismatch};
+use crate::storage::{SEGMENT, Store};
 
 /// Size of what is handed on at a time. Of each stage four are under way at most.
-const CHUNK: usize = 256 << 10;
-const UNDER_WAY: usize = 4;
+pub(super) const CHUNK: usize = 256 << 10;
+pub(super) const UNDER_WAY: usize = 4;
 
 /// What an object is made with.
 #[derive(Clone, Debug)]
@@ -32,76 +32,40 @@ pub struct Seal {
     pub recipients: Vec<String>,
     /// What has come so far.
     pub tally: Tally,
+    /// Largest object, in bytes; what is longer is divided into several.
+    pub segment: u64,
 }
 
-/// What opens an encrypted object: an age identity. It is printed nowhere.
-#[derive(Clone)]
-pub struct Identity(age::x25519::Identity);
-
-impl std::fmt::Debug for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Identity(…)")
-    }
-}
-
-impl Identity {
-    /// Reads the first identity of a file of them.
-    ///
-    /// # Errors
-    /// [`Reason::SecretInvalid`] where there is none.
-    pub fn read(text: &[u8]) -> Result<Self, Blocked> {
-        let text = String::from_utf8_lossy(text);
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let identity = lines.find_map(|line| line.parse().ok()).map(Self);
-        identity.ok_or_else(|| {
-            let message =
-                "the key identity of the Secret of encryption.identitySecretRef holds no age identity (AGE-SECRET-KEY-1…)";
-            Blocked::new(Reason::SecretInvalid, message)
-        })
-    }
-}
-
-/// Reads age recipients, one a line.
-///
-/// # Errors
-/// [`Reason::SecretInvalid`] where one is none, or there is none.
-pub fn recipients(text: &[u8]) -> Result<Vec<String>, Blocked> {
-    let invalid = |what: String| {
-        Blocked::new(Reason::SecretInvalid, format!("the key recipients of the Secret of encryption.recipientsSecretRef {what}"))
-    };
-    let text = String::from_utf8_lossy(text);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    // An identity in its place would be a secret in the manifest.
-    match lines.iter().position(|line| line.parse::<age::x25519::Recipient>().is_err()) {
-        _ if lines.is_empty() => Err(invalid("is missing or empty: write one age recipient (age1…) a line".into())),
-        Some(number) => Err(invalid(format!("holds on line {} something that is no age recipient (age1…)", number + 1))),
-        None => Ok(lines.into_iter().map(str::to_owned).collect()),
+impl Seal {
+    /// For these, into objects of the usual size.
+    pub fn new(compression: Compression, recipients: Vec<String>) -> Self {
+        Self { compression, recipients, tally: Tally::default(), segment: SEGMENT }
     }
 }
 
 /// What a stream came to.
 #[derive(Debug, Default)]
-struct Sum {
+pub(super) struct Sum {
     hash: Sha256,
-    bytes: i64,
+    pub(super) bytes: i64,
 }
 
 impl Sum {
-    fn add(&mut self, bytes: &[u8]) {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.bytes += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
     }
 
-    fn digits(self) -> String {
+    pub(super) fn digits(self) -> String {
         hex(&self.hash.finalize())
     }
 }
 
-/// Writes a stream to an object of this key; its last part is the key's. The object exists only when `approve` has agreed: a stream
-/// that ends is not yet a stream that is whole.
+/// Writes a stream to an object of this key; the key's last part is its name. The last of the objects that it takes exists only when `approve`
+/// has agreed: a stream that ends is not yet a stream that is whole.
 ///
 /// # Errors
-/// What the source, `approve` or the store said. Then there is no object.
+/// What the source, `approve` or the store said. Then no object is left, as far as the store could be reached.
 pub async fn store<R, F>(store: &Store, key: &str, seal: &Seal, source: R, approve: F) -> Result<Object, Blocked>
 where
     R: AsyncRead + Unpin + Send + 'static,
@@ -112,7 +76,7 @@ where
     let reading = tokio::spawn(read(source, into));
     let making = seal.clone();
     let sealing = tokio::task::spawn_blocking(move || seal_all(&making, raw, out));
-    let mut upload = store.upload(key).await?;
+    let mut upload = store.upload_in_segments(key, seal.segment);
     let sent = async {
         while let Some(chunk) = sealed.recv().await {
             upload.write(&chunk).await?;
@@ -127,12 +91,12 @@ where
     let sums = sealing.await.map_err(|error| broken(&error)).and_then(|sums| sums.map_err(|error| broken(&error)));
     let approved = approve.await;
     let finished = match (sent, read, sums, approved) {
-        (Ok(()), Ok(()), Ok(sums), Ok(())) => upload.finish().await.map(|()| sums),
-        // A source that failed explains the rest.
-        (_, _, _, Err(blocked)) | (Err(blocked), ..) | (_, Err(blocked), ..) | (_, _, Err(blocked), _) => Err(blocked),
+        (Ok(()), Ok(()), Ok(sums), Ok(())) => upload.finish().await.map(|()| (sums, upload.segments())),
+        // What the store does not take ends the source, and a source that failed ends what was made of it.
+        (Err(blocked), ..) | (_, _, _, Err(blocked)) | (_, Err(blocked), ..) | (_, _, Err(blocked), _) => Err(blocked),
     };
-    let (raw, stored) = match finished {
-        Ok(sums) => sums,
+    let ((raw, stored), segments) = match finished {
+        Ok(written) => written,
         Err(blocked) => {
             upload.give_up().await;
             return Err(blocked);
@@ -146,6 +110,7 @@ where
         raw_sha256: raw.digits(),
         compression: seal.compression.method,
         recipients: seal.recipients.clone(),
+        segment_bytes: (segments > 1).then(|| i64::try_from(seal.segment).unwrap_or(i64::MAX)),
     })
 }
 
@@ -264,139 +229,6 @@ fn seal_all(seal: &Seal, mut raw: mpsc::Receiver<Vec<u8>>, out: mpsc::Sender<Byt
         }
     };
     Ok((sum, envelope.finish()?))
-}
-
-/// Reads an object to its end, checks both of its sums, and hands its content on to `into` as it comes; what is handed on is proven only
-/// when this has answered. An encrypted object without an identity is only checked as it lies there, and nothing is handed on.
-///
-/// # Errors
-/// [`Reason::BackupDamaged`] where it is not what was written, or what the store said.
-pub async fn open(
-    store: &Store,
-    key: &str,
-    object: &Object,
-    identity: Option<&Identity>,
-    into: mpsc::Sender<Vec<u8>>,
-) -> Result<(), Blocked> {
-    let url = store.url(key);
-    let mut stream = store.stream(key).await.map_err(absent)?;
-    let (inlet, arriving) = mpsc::channel::<Bytes>(UNDER_WAY);
-    let (expected, identity) = (object.clone(), identity.cloned());
-    let opening = tokio::task::spawn_blocking(move || open_all(&expected, identity, arriving, into));
-    let mut lost = None;
-    while let Some(chunk) = stream.next().await {
-        match chunk {
-            Ok(chunk) => {
-                if inlet.send(chunk).await.is_err() {
-                    break;
-                }
-            }
-            Err(blocked) => {
-                lost = Some(blocked);
-                break;
-            }
-        }
-    }
-    drop(inlet);
-    let opened = opening.await.map_err(|error| Blocked::new(Reason::ActionFailed, format!("{url}: {error}")))?;
-    match (lost, opened) {
-        (Some(blocked), _) => Err(absent(blocked)),
-        (None, Ok(())) => Ok(()),
-        (None, Err(what)) => Err(damaged(&url, &what)),
-    }
-}
-
-/// What a manifest names and a store does not have is damage too.
-fn absent(blocked: Blocked) -> Blocked {
-    match blocked.reason {
-        Reason::ExportMismatch => Blocked::new(Reason::BackupDamaged, blocked.message),
-        _ => blocked,
-    }
-}
-
-/// An object is not what its manifest says.
-pub fn damaged(url: &str, what: &str) -> Blocked {
-    Blocked::new(Reason::BackupDamaged, mismatch(url, what).message)
-}
-
-/// What arrives of the store, summed up on the way.
-struct Inlet {
-    sum: Sum,
-    chunk: Bytes,
-    arriving: mpsc::Receiver<Bytes>,
-}
-
-impl Read for Inlet {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.arriving.blocking_recv() {
-                Some(chunk) => {
-                    self.sum.add(&chunk);
-                    self.chunk = chunk;
-                }
-                None => return Ok(0),
-            }
-        }
-        let count = self.chunk.len().min(into.len());
-        into[..count].copy_from_slice(&self.chunk.split_to(count));
-        Ok(count)
-    }
-}
-
-fn open_all(
-    object: &Object,
-    identity: Option<Identity>,
-    arriving: mpsc::Receiver<Bytes>,
-    into: mpsc::Sender<Vec<u8>>,
-) -> Result<(), String> {
-    let mut inlet = Inlet { sum: Sum::default(), chunk: Bytes::new(), arriving };
-    let content = if object.recipients.is_empty() || identity.is_some() {
-        Some(decode(&mut inlet, object, identity, &into).map_err(|error| format!("it cannot be decoded: {error}")))
-    } else {
-        None
-    };
-    let decoded = content.transpose();
-    // Its sum is told first: it says best what is wrong.
-    io::copy(&mut inlet, &mut io::sink()).map_err(|error| error.to_string())?;
-    compare("", inlet.sum, object.bytes, &object.sha256)?;
-    match decoded? {
-        Some(sum) => compare(" decoded", sum, object.raw_bytes, &object.raw_sha256),
-        None => Ok(()),
-    }
-}
-
-fn compare(what: &str, found: Sum, bytes: i64, sha256: &str) -> Result<(), String> {
-    if found.bytes != bytes {
-        return Err(format!("it is {} bytes long{what}, and {bytes} were written", found.bytes));
-    }
-    let digits = found.digits();
-    if digits == sha256 { Ok(()) } else { Err(format!("its SHA-256{what} is {digits}, and {sha256} was written")) }
-}
-
-/// Hands the content on, and answers what it came to.
-fn decode(inlet: &mut Inlet, object: &Object, identity: Option<Identity>, into: &mpsc::Sender<Vec<u8>>) -> io::Result<Sum> {
-    let decrypted: Box<dyn Read + '_> = match identity.filter(|_| !object.recipients.is_empty()) {
-        None => Box::new(inlet),
-        Some(Identity(identity)) => {
-            let decryptor = age::Decryptor::new(inlet).map_err(io::Error::other)?;
-            Box::new(decryptor.decrypt(iter::once(&identity as &dyn age::Identity)).map_err(io::Error::other)?)
-        }
-    };
-    let mut content: Box<dyn Read + '_> = match object.compression {
-        CompressionMethod::None => decrypted,
-        CompressionMethod::Zstd => Box::new(Decoder::new(decrypted)?),
-    };
-    let mut sum = Sum::default();
-    loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        (&mut content).take(CHUNK as u64).read_to_end(&mut chunk)?;
-        if chunk.is_empty() {
-            return Ok(sum);
-        }
-        sum.add(&chunk);
-        // Whoever does not want the rest has said why elsewhere; the sums are still checked.
-        drop(into.blocking_send(chunk));
-    }
 }
 
 #[cfg(test)]

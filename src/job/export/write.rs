@@ -47,7 +47,7 @@ pub async fn write(
     store: &Store,
     key: &str,
 ) -> Result<Written, Blocked> {
-    let mut object = Object { upload: store.upload(key).await?, sha256: Sha256::new(), bytes: 0 };
+    let mut object = Object { upload: store.upload(key), sha256: Sha256::new(), bytes: 0 };
     let written = match fill(task, session, table, select, &mut object).await {
         Ok(content) => object.upload.finish().await.map(|()| content),
         Err(blocked) => Err(blocked),

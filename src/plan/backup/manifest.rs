@@ -194,6 +194,18 @@ pub struct Object {
     /// The age recipients that it is encrypted for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
+    /// Where it is divided into several objects: bytes of each but the last. The second one's name is `NAME.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_bytes: Option<i64>,
+}
+
+impl Object {
+    /// The objects that hold it: the name of each in the directory, and its bytes.
+    pub fn segments(&self) -> Vec<(String, i64)> {
+        let (bytes, segment) = (self.bytes.max(0).unsigned_abs(), self.segment_bytes.map(|bytes| bytes.max(0).unsigned_abs()));
+        let found = super::segments::of(&self.name, bytes, segment).into_iter();
+        found.map(|(name, bytes)| (name, i64::try_from(bytes).unwrap_or(i64::MAX))).collect()
+    }
 }
 
 /// What was proven of a backup after it was written.

@@ -6,6 +6,7 @@ pub mod keep;
 pub mod manifest;
 pub mod progress;
 pub mod round;
+pub mod segments;
 pub mod slots;
 pub mod tidings;
 

@@ -16,12 +16,17 @@ fn identity() -> age::x25519::Identity {
     age::x25519::Identity::generate()
 }
 
+fn ours(identity: &age::x25519::Identity) -> Identity {
+    use age::secrecy::ExposeSecret as _;
+    Identity::read(identity.to_string().expose_secret().as_bytes()).unwrap()
+}
+
 fn seals(recipient: &str) -> Vec<Seal> {
     let compression = |method: &str| serde_json::from_value(json!({"method": method})).unwrap();
     let mut seals = Vec::new();
     for method in ["Zstd", "None"] {
         for recipients in [vec![], vec![recipient.to_owned()]] {
-            seals.push(Seal { compression: compression(method), recipients, tally: Tally::default() });
+            seals.push(Seal::new(compression(method), recipients));
         }
     }
     seals
@@ -54,7 +59,7 @@ async fn what_went_in_comes_out_and_every_kind_of_damage_is_seen() {
     for seal in seals(&identity.to_public().to_string()) {
         let directory = tempfile::tempdir().unwrap();
         let (store, object) = written(directory.path(), &seal).await;
-        let opener = (!seal.recipients.is_empty()).then(|| Identity(identity.clone()));
+        let opener = (!seal.recipients.is_empty()).then(|| ours(&identity));
         assert_eq!(read_back(&store, &object, opener.as_ref()).await.unwrap(), content(), "{seal:?}");
         assert_eq!(object.raw_bytes, 12_000_000);
         let file = directory.path().join("b/data");
@@ -86,8 +91,40 @@ async fn without_its_identity_an_encrypted_object_is_still_known_by_its_sum() {
     let directory = tempfile::tempdir().unwrap();
     let (store, object) = written(directory.path(), seal).await;
     assert_eq!(read_back(&store, &object, None).await.unwrap(), b"");
-    let wrong = Identity(identity());
+    let wrong = ours(&identity());
+    let refused = read_back(&store, &object, Some(&wrong)).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::SecretInvalid, "it may be whole: {}", refused.message);
+    assert!(refused.message.contains(&recipient), "{}", refused.message);
+    // Not even then is it called a wrong key, where it is damaged.
+    std::fs::write(directory.path().join("b/data"), "short").unwrap();
     assert_eq!(read_back(&store, &object, Some(&wrong)).await.unwrap_err().reason, Reason::BackupDamaged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_in_several_objects_comes_out_as_it_went_in_and_none_of_them_may_lack() {
+    let identity = identity();
+    // What cannot be compressed: sums of sums.
+    let noise: Vec<u8> = (0..700_u32).flat_map(|number| Sha256::digest(number.to_le_bytes()).to_vec()).collect();
+    for seal in seals(&identity.to_public().to_string()) {
+        let seal = Seal { segment: 5_000, ..seal };
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open_directory(directory.path()).unwrap();
+        let source = std::io::Cursor::new(noise.clone());
+        let object = super::store(&store, "b/data", &seal, source, async { Ok(()) }).await.unwrap();
+        let opener = (!seal.recipients.is_empty()).then(|| ours(&identity));
+        assert_eq!(object.segment_bytes, Some(5_000));
+        assert!(object.segments().len() > 2, "{object:?}");
+        assert_eq!(read_back(&store, &object, opener.as_ref()).await.unwrap(), noise, "{seal:?}");
+        for (name, _) in object.segments().into_iter().take(3) {
+            let file = directory.path().join("b").join(&name);
+            let good = std::fs::read(&file).unwrap();
+            std::fs::write(&file, &good[1..]).unwrap();
+            assert_eq!(read_back(&store, &object, opener.as_ref()).await.unwrap_err().reason, Reason::BackupDamaged);
+            std::fs::remove_file(&file).unwrap();
+            assert_eq!(read_back(&store, &object, opener.as_ref()).await.unwrap_err().reason, Reason::BackupDamaged);
+            std::fs::write(&file, good).unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
