@@ -148,8 +148,10 @@ pub fn fates(
     let last = newest_first.iter().find(|number| backups[**number].state != State::UnderWay);
     let is_bad = |number: usize| matches!(backups[number].state, State::Failed | State::Doubtful);
     if let Some(name) = last.filter(|number| is_bad(**number)).map(|number| backups[*number].name.clone()) {
-        for number in &complete {
-            reasons[*number].insert(Why::LastFailed(name.clone()));
+        // Doubtful ones too: a part of one may be better than nothing. Of a failed one there is nothing that could go.
+        let holds_something = |backup: &Known| matches!(backup.state, State::Complete(_) | State::Doubtful);
+        for (_, reasons) in backups.iter().zip(&mut reasons).filter(|(backup, _)| holds_something(backup)) {
+            reasons.insert(Why::LastFailed(name.clone()));
         }
     }
     let newest = newest_first.iter().position(|number| backups[*number].level().is_some()).unwrap_or(newest_first.len());

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::Span;
+use crate::api::span::SpanUnit;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -113,6 +115,9 @@ fn while_the_last_backup_has_failed_nothing_goes() {
     let mut backups =
         vec![restored("2026-11-01"), restored("2026-11-10"), restored("2026-11-20"), backup("2026-11-21", State::Failed)];
     assert_eq!(going(&backups, &json!({"keepLast": 1})), [""; 0]);
+    // One that did not hold is no less somebody's last hope.
+    backups.insert(0, backup("2026-10-30", State::Doubtful));
+    assert_eq!(going(&backups, &json!({"keepLast": 1})), [""; 0]);
     // One that is under way says nothing yet.
     backups.push(Known { at: at("2026-11-21T03:00:00Z"), ..backup("2026-11-22", State::UnderWay) });
     assert_eq!(going(&backups, &json!({"keepLast": 1})), [""; 0]);
@@ -149,72 +154,153 @@ fn without_a_rule_everything_stays() {
     assert!(fates.iter().all(|fate| *fate == Fate::Stays(vec![Why::NoRule])));
 }
 
-fn histories() -> impl Strategy<Value = Vec<Known>> {
-    let state = prop_oneof![
-        Just(State::UnderWay),
-        Just(State::Failed),
-        Just(State::Doubtful),
-        Just(State::Complete(VerifyLevel::None)),
-        Just(State::Complete(VerifyLevel::Catalog)),
-        Just(State::Complete(VerifyLevel::Restore)),
-    ];
-    let one = (0_i64..400 * 24, state, prop::bool::weighted(0.05));
-    prop::collection::vec(one, 0..40).prop_map(|all| {
-        let known = |(number, (hours, state, held)): (usize, (i64, State, bool))| Known {
-            name: format!("b{number}"),
-            at: now() - jiff::SignedDuration::from_hours(hours),
-            state,
-            held,
-            used_by: None,
-            bytes: 1,
-        };
-        all.into_iter().enumerate().map(known).collect()
-    })
+fn states() -> impl Strategy<Value = State> {
+    prop_oneof![
+        2 => Just(State::UnderWay),
+        2 => Just(State::Failed),
+        2 => Just(State::Doubtful),
+        3 => Just(State::Complete(VerifyLevel::None)),
+        3 => Just(State::Complete(VerifyLevel::Catalog)),
+        3 => Just(State::Complete(VerifyLevel::Restore)),
+    ]
 }
 
 fn any_rules() -> impl Strategy<Value = BackupRetention> {
     let count = || prop::option::of(1_i32..6);
-    (count(), count(), count(), count(), count(), prop::option::of(1_u32..400)).prop_map(
-        |(last, daily, weekly, monthly, yearly, age)| BackupRetention {
-            keep_last: last,
-            keep_daily: daily,
-            keep_weekly: weekly,
-            keep_monthly: monthly,
-            keep_yearly: yearly,
-            max_age: age.map(|days| crate::api::Span::new(days, crate::api::span::SpanUnit::Day)),
-            mode: crate::api::Mode::Apply,
-        },
-    )
+    let unit = prop::sample::select(vec![SpanUnit::Hour, SpanUnit::Day, SpanUnit::Week, SpanUnit::Month, SpanUnit::Year]);
+    let age = prop::option::of((1_u32..40, unit));
+    (count(), count(), count(), count(), count(), age).prop_map(|(last, daily, weekly, monthly, yearly, age)| BackupRetention {
+        keep_last: last,
+        keep_daily: daily,
+        keep_weekly: weekly,
+        keep_monthly: monthly,
+        keep_yearly: yearly,
+        max_age: age.map(|(count, unit)| Span::new(count, unit)),
+        mode: crate::api::Mode::Apply,
+    })
+}
+
+fn zones() -> impl Strategy<Value = TimeZone> {
+    let names = ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia"];
+    prop::sample::select(names.map(|name| TimeZone::get(name).unwrap()).to_vec())
+}
+
+/// What happens between two looks.
+#[derive(Clone, Debug)]
+enum Event {
+    /// Hours pass on the server, and a backup comes to this.
+    Made(i64, State),
+    /// What is known of one that is there changes: it ends, is proven, or does not hold.
+    Becomes(prop::sample::Index, State),
+    /// Somebody holds one, or lets it go.
+    Held(prop::sample::Index, bool),
+    /// A Restore needs one, or has ended.
+    Used(prop::sample::Index, bool),
+    /// The retention looks, by a clock that is so many hours off, and the operator dies before some of what it decided is done.
+    Retires(i64, u64),
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let off = prop_oneof![4 => -2_i64..2, 1 => -2000_i64..2000, 1 => 80_000_i64..100_000];
+    prop_oneof![
+        6 => (0_i64..24 * 20, states()).prop_map(|(hours, state)| Event::Made(hours, state)),
+        2 => (any::<prop::sample::Index>(), states()).prop_map(|(which, state)| Event::Becomes(which, state)),
+        1 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(which, held)| Event::Held(which, held)),
+        1 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(which, used)| Event::Used(which, used)),
+        4 => (off, prop_oneof![Just(u64::MAX), any::<u64>()]).prop_map(|(off, done)| Event::Retires(off, done)),
+    ]
+}
+
+/// A schedule's backups, as they come and go.
+#[derive(Default)]
+struct History {
+    backups: Vec<Known>,
+    hours: i64,
+    made: usize,
+}
+
+impl History {
+    fn now(&self) -> Timestamp {
+        at("2025-01-01T00:30:00Z") + jiff::SignedDuration::from_hours(self.hours)
+    }
+
+    fn happens(&mut self, event: &Event) {
+        let mut change = |which: &prop::sample::Index, change: &dyn Fn(&mut Known)| {
+            if !self.backups.is_empty() {
+                change(which.get_mut(&mut self.backups));
+            }
+        };
+        match event {
+            Event::Made(hours, state) => {
+                self.hours += hours;
+                self.made += 1;
+                let (name, at) = (format!("b{:04}", self.made), self.now());
+                self.backups.push(Known { name, at, state: *state, held: false, used_by: None, bytes: 1 });
+            }
+            Event::Becomes(which, state) => change(which, &|known| known.state = *state),
+            Event::Held(which, held) => change(which, &|known| known.held = *held),
+            Event::Used(which, used) => change(which, &|known| known.used_by = used.then(|| "disaster".into())),
+            Event::Retires(..) => {}
+        }
+    }
+
+    /// What the retention decides by a clock that is so many hours off, after a look at whether that breaks a law.
+    fn goes(&self, retention: &BackupRetention, zone: &TimeZone, off: i64) -> Result<Vec<Known>, TestCaseError> {
+        let now = self.now() + jiff::SignedDuration::from_hours(off);
+        let fates = fates(&self.backups, Some(retention), zone, now).unwrap();
+        let (gone, left): (Vec<_>, Vec<_>) = self.backups.iter().zip(&fates).partition(|(_, fate)| matches!(fate, Fate::Goes(_)));
+        let known = |all: Vec<(&Known, &Fate)>| all.into_iter().map(|(known, _)| known.clone()).collect::<Vec<Known>>();
+        let (gone, left) = (known(gone), known(left));
+        holds(&self.backups, &gone, &left, retention)?;
+        Ok(gone)
+    }
+}
+
+/// The laws: of what goes, and of what is left.
+fn holds(before: &[Known], gone: &[Known], left: &[Known], retention: &BackupRetention) -> Result<(), TestCaseError> {
+    let order = |known: &&Known| (known.at, known.name.clone());
+    let last = before.iter().filter(|known| known.state != State::UnderWay).max_by_key(order);
+    let has_failed = last.is_some_and(|last| matches!(last.state, State::Failed | State::Doubtful));
+    for old in gone {
+        prop_assert!(!old.held && old.used_by.is_none() && old.state != State::UnderWay, "{old:?}");
+        // Of a failed one there is nothing in the store that could go.
+        prop_assert!(!has_failed || old.state == State::Failed, "{old:?} goes although {last:?} has failed");
+        let replaces = |new: &&Known| order(new) > order(&old) && new.level() >= Some(old.level().unwrap_or(VerifyLevel::None));
+        prop_assert!(
+            old.state == State::Failed || left.iter().any(|new| replaces(&new)),
+            "nothing replaces {old:?} of {before:?}"
+        );
+    }
+    for level in [VerifyLevel::None, VerifyLevel::Catalog, VerifyLevel::Restore] {
+        let newest = before.iter().filter(|known| known.level() >= Some(level)).max_by_key(order);
+        prop_assert!(newest.is_none_or(|newest| left.contains(newest)), "{newest:?} is the newest of its degree and goes");
+    }
+    if let Some(count) = retention.keep_last
+        && retention.max_age.is_none()
+    {
+        let complete = |all: &[Known]| all.iter().filter(|known| known.level().is_some()).count();
+        prop_assert!(complete(left) >= complete(before).min(usize::try_from(count).unwrap()));
+    }
+    Ok(())
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
     #[test]
-    fn nothing_goes_that_a_newer_one_as_well_proven_does_not_replace(mut backups in histories(), retention in any_rules()) {
-        // Again and again, as the operator does it, until nothing goes any more.
-        for round in 0..50 {
-            let fates = fates(&backups, Some(&retention), &TimeZone::UTC, now()).unwrap();
-            let gone: Vec<Known> = backups.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Fate::Goes(_))).map(|(known, _)| known.clone()).collect();
-            let left: Vec<Known> = backups.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Fate::Stays(_))).map(|(known, _)| known.clone()).collect();
-            let last = backups.iter().filter(|known| known.state != State::UnderWay).max_by_key(|known| (known.at, &known.name));
-            for old in &gone {
-                prop_assert!(!old.held && old.state != State::UnderWay);
-                if old.state == State::Doubtful {
-                    prop_assert!(left.iter().any(|new| new.at >= old.at && new.level().is_some()), "{old:?} of {backups:?}");
-                }
-                if let Some(level) = old.level() {
-                    prop_assert!(left.iter().any(|new| new.at >= old.at && new.level().is_some_and(|proven| proven >= level)), "{old:?} of {backups:?}");
-                    prop_assert!(last.is_none_or(|last| !matches!(last.state, State::Failed | State::Doubtful)));
-                }
-            }
-            if let Some(count) = retention.keep_last && retention.max_age.is_none() {
-                let complete = |all: &[Known]| all.iter().filter(|known| known.level().is_some()).count();
-                prop_assert!(complete(&left) >= complete(&backups).min(usize::try_from(count).unwrap()));
-            }
-            if gone.is_empty() {
-                return Ok(());
-            }
-            prop_assert!(round < 5, "a removal that is repeated comes to an end");
-            backups = left;
+    fn whatever_happens_nothing_goes_that_a_newer_one_as_well_proven_does_not_replace(
+        events in prop::collection::vec(events(), 0..60), retention in any_rules(), zone in zones(),
+    ) {
+        let mut history = History::default();
+        for event in &events {
+            history.happens(event);
+            let Event::Retires(off, done) = event else { continue };
+            let gone = history.goes(&retention, &zone, *off)?;
+            let is_done = |name: &str| gone.iter().position(|known| known.name == name).is_some_and(|number| done >> (number % 64) & 1 == 1);
+            history.backups.retain(|known| !is_done(&known.name));
+            // Whoever comes after a death decides alike: the same ones, without those that are gone.
+            let rest: Vec<Known> = gone.iter().filter(|known| !is_done(&known.name)).cloned().collect();
+            prop_assert_eq!(history.goes(&retention, &zone, *off)?, rest);
         }
     }
 }
