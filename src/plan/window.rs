@@ -1,9 +1,8 @@
 //! May changes start now? Windows: a cron schedule, a duration and a time zone.
 
-use croner::Cron;
-use croner::parser::{CronParser, Seconds};
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::schedule::Schedule;
 use crate::api::policy::Window;
 
 /// Whether the windows allow a change to start.
@@ -22,27 +21,16 @@ pub enum Opening {
 pub fn opening(windows: &[Window], now: Timestamp) -> Result<Opening, String> {
     let mut next = None;
     for (index, window) in windows.iter().enumerate() {
-        let (cron, zone) = parse(index, window)?;
+        let schedule =
+            Schedule::parse(&window.schedule, &window.time_zone).map_err(|error| format!("window[{index}].{error}"))?;
         let length = window.duration.to_std().map_err(|error| format!("window[{index}].duration: {error}"))?;
-        let local = now.to_zoned(zone);
-        let opened = cron.find_previous_occurrence(&local, true).ok();
-        if opened.is_some_and(|at| at.timestamp().duration_until(now).unsigned_abs() < length) {
+        let opened = schedule.last(now);
+        if opened.is_some_and(|at| at.duration_until(now).unsigned_abs() < length) {
             return Ok(Opening::Open);
         }
-        let opens = cron.find_next_occurrence(&local, false).ok().map(|at| at.timestamp());
-        next = [next, opens].into_iter().flatten().min();
+        next = [next, schedule.next(now)].into_iter().flatten().min();
     }
     Ok(if windows.is_empty() { Opening::Open } else { Opening::From(next) })
-}
-
-fn parse(index: usize, window: &Window) -> Result<(Cron, TimeZone), String> {
-    let cron = CronParser::builder().seconds(Seconds::Disallowed).build().parse(&window.schedule).map_err(|error| {
-        format!(
-            "window[{index}].schedule \"{}\" is not a cron schedule ({error}): write five fields such as \"0 1 * * *\"",
-            window.schedule
-        )
-    })?;
-    Ok((cron, zone(&window.time_zone).map_err(|error| format!("window[{index}].{error}"))?))
 }
 
 /// The time zone of this IANA name.
