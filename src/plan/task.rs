@@ -9,6 +9,7 @@ use super::action::{Action, ObjectId};
 use super::backup::Stored;
 use super::hex;
 use crate::api::Destination;
+use crate::api::backup::VerifyLevel;
 use crate::api::job::{JobSettings, Scratch};
 use crate::api::postgres_database::{Connection, Limits, SecretRef};
 
@@ -80,6 +81,11 @@ impl Task {
             Action::RestoreDump(restore) => Some(restore.major),
             _ => None,
         }
+    }
+
+    /// Whether a PostgreSQL server of its own runs beside it: one that a restore is tried in.
+    pub fn runs_server(&self) -> bool {
+        matches!(&self.action, Action::VerifyBackup(verify) if verify.level == VerifyLevel::Restore)
     }
 
     /// Where it has room, if that is not the node's own disk.

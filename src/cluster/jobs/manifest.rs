@@ -48,6 +48,8 @@ const USER: i64 = 65532;
 /// What a Pod asks for where nobody says otherwise: a namespace with a quota refuses Pods that ask for nothing.
 const CPU: &str = "100m";
 const MEMORY: &str = "256Mi";
+/// The same where a PostgreSQL server runs beside the work: it has 128 MiB of buffers and 64 MiB for each index that it builds.
+const MEMORY_WITH_SERVER: &str = "512Mi";
 
 /// The object that a Job works for, and with which it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -223,7 +225,7 @@ fn pod(task: &Task, settings: &JobSettings, image: &Image) -> Result<PodSpec, Bl
         command: foreign.as_ref().map(|_| vec![format!("{}/pgreeve", mounts::PROGRAM)]),
         args: Some(vec!["job".into()]),
         env: Some(vec![EnvVar { name: "PGREEVE_TASK".into(), value: Some(text(task)?), value_from: None }]),
-        resources: Some(resources(settings)),
+        resources: Some(resources(task, settings)),
         security_context: Some(container_security()),
         // Without a report, as of a program that was killed, the end of its log is better than nothing.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
@@ -300,8 +302,9 @@ fn text(task: &Task) -> Result<String, Blocked> {
     Ok(text.replace('$', "$$"))
 }
 
-fn resources(settings: &JobSettings) -> ResourceRequirements {
-    let memory = Quantity(settings.memory.map_or_else(|| MEMORY.to_owned(), |memory| memory.to_string()));
+fn resources(task: &Task, settings: &JobSettings) -> ResourceRequirements {
+    let usual = if task.runs_server() { MEMORY_WITH_SERVER } else { MEMORY };
+    let memory = Quantity(settings.memory.map_or_else(|| usual.to_owned(), |memory| memory.to_string()));
     let cpu = Quantity(settings.cpu.clone().unwrap_or_else(|| CPU.to_owned()));
     ResourceRequirements {
         requests: Some([("cpu".to_owned(), cpu), ("memory".to_owned(), memory.clone())].into()),

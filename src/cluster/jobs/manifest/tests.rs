@@ -60,6 +60,20 @@ fn the_whole_job() {
 }
 
 #[test]
+fn a_pod_that_runs_a_server_gets_room_for_it_unless_somebody_says_otherwise() {
+    let memory = |level: &str, settings: Value| {
+        let stored = json!({"destination": {"s3": {"bucket": "archive"}}, "directory": "db/b-1"});
+        let action =
+            json!({"action": "verifyBackup", "backup": "b", "stored": stored, "level": level, "major": 15, "job": settings});
+        let task = Task { action: serde_json::from_value(action).unwrap(), ..plain() };
+        built(&task)["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"].clone()
+    };
+    assert_eq!(memory("Catalog", json!({})), "256Mi");
+    assert_eq!(memory("Restore", json!({})), "512Mi");
+    assert_eq!(memory("Restore", json!({"memory": "2Gi"})), "2Gi");
+}
+
+#[test]
 fn an_image_of_ones_own_gets_our_program_and_tolerations_are_taken_over() {
     let settings = json!({"image": "registry.example/tools:15",
         "tolerations": [{"key": "backup", "value": "yes", "effect": "NoSchedule"}, {"key": "spot"}]});
