@@ -105,6 +105,17 @@ pub struct ScheduleLabels {
     pub schedule: String,
 }
 
+/// Labels of a Backup.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BackupLabels {
+    /// Namespace.
+    pub namespace: String,
+    /// Its PostgresDatabase.
+    pub database: String,
+    /// The Backup.
+    pub backup: String,
+}
+
 /// Labels of a Restore.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RestoreLabels {
@@ -124,7 +135,7 @@ macro_rules! metrics {
         /// Every metric.
         #[expect(missing_docs, reason = "the help text is the documentation")]
         #[derive(Debug)]
-        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_reasons: Mutex<HashMap<ObjectLabels, &'static str>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>>, schedules: Mutex<HashSet<ScheduleLabels>>, restores: Mutex<HashSet<RestoreLabels>> }
+        pub struct Metrics { $(pub $field: $type,)* registry: Mutex<Registry>, ready_reasons: Mutex<HashMap<ObjectLabels, &'static str>>, covered_until: Mutex<HashMap<TableLabels, Timestamp>>, schedules: Mutex<HashSet<ScheduleLabels>>, failed_backups: Mutex<HashSet<BackupLabels>>, restores: Mutex<HashSet<RestoreLabels>> }
 
         impl Metrics {
             /// Name and help of every metric, for the reference.
@@ -134,7 +145,7 @@ macro_rules! metrics {
             pub fn new() -> Self {
                 let mut registry = Registry::default();
                 $(let $field: $type = $make; registry.register($name, $help.trim_end_matches('.'), $field.clone());)*
-                Self { $($field,)* registry: Mutex::new(registry), ready_reasons: Mutex::default(), covered_until: Mutex::default(), schedules: Mutex::default(), restores: Mutex::default() }
+                Self { $($field,)* registry: Mutex::new(registry), ready_reasons: Mutex::default(), covered_until: Mutex::default(), schedules: Mutex::default(), failed_backups: Mutex::default(), restores: Mutex::default() }
             }
         }
     };
@@ -181,6 +192,10 @@ metrics! {
         "When the newest backup that was read back whole or restored was written; absent while there is none.";
     backup_last_restored: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_last_restored_timestamp_seconds",
         "When the newest backup that was restored to try it was written; absent while there is none.";
+    backup_last_proof: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_last_proof_timestamp_seconds",
+        "When the newest backup that was read back whole or restored was last proven so; absent while there is none.";
+    backup_last_restore_proof: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_last_restore_proof_timestamp_seconds",
+        "When the newest backup that was restored to try it was last proven; absent while there is none.";
     backup_next_run: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_next_run_timestamp_seconds",
         "When the next backup begins; absent while the schedule is suspended.";
     backup_interval: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_interval_seconds",
@@ -197,6 +212,8 @@ metrics! {
         "How long the newest complete backup took, with what it waited for.";
     backup_suspended: Family<ScheduleLabels, Gauge> = Family::default(), "pgreeve_backup_suspended",
         "1 if the schedule is suspended, else 0.";
+    backup_failed: Family<BackupLabels, Gauge> = Family::default(), "pgreeve_backup_failed",
+        "1 while a Backup that no schedule has made has failed for good; absent otherwise.";
     restore_workloads_down: Family<RestoreLabels, Gauge> = Family::default(), "pgreeve_restore_workloads_down",
         "Workloads that the restore keeps at nothing.";
     restore_fenced: Family<RestoreLabels, Gauge> = Family::default(), "pgreeve_restore_fenced",

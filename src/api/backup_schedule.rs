@@ -26,6 +26,7 @@ use super::span::SpanUnit;
     derive = "PartialEq",
     doc = "Backs one database up on time, proves that the backups restore, and removes what is old.",
     cel,
+    validation = Rule::new("!has(self.metadata.name) || self.metadata.name.size() <= 63").message("metadata.name is longer than 63 characters: write a shorter one, which its Backups can bear as the label pgreeve.dev/schedule"),
     selectable = ".spec.databaseRef.name",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
@@ -52,15 +53,16 @@ pub struct BackupScheduleSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("databaseRef cannot be changed; delete this schedule (its backups stay) and create one for the other database"))]
     pub database_ref: DatabaseRef,
     /// When a backup begins: five cron fields. A time that the clock skips in spring counts as the first moment after the gap; one that
-    /// comes twice in autumn counts once.
+    /// comes twice in autumn counts once, the first time. Only where the hour field names every hour (`*`) is it otherwise: then a backup
+    /// begins whenever the clock shows the minutes, and at no other moment.
     #[schemars(length(min = 9, max = 128))]
     pub schedule: String,
     /// IANA time zone of all schedules here, and of the days, weeks and months of the retention.
     #[serde(default = "utc")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: String,
-    /// How late a backup may begin, after the operator or the server was away. Later than that it is missed and counted; of several that
-    /// are due only the last one is made.
+    /// How late a backup may begin, after the operator was away or while another backup of the database is under way. Later than that it is
+    /// missed and counted; of several that are due only the last one is made.
     #[serde(default = "BackupScheduleSpec::starting_deadline")]
     pub starting_deadline: Span,
     /// Backups begin up to this much after their time, each schedule by an amount of its own that does not change: many schedules of one
@@ -131,7 +133,7 @@ pub struct BackupRetention {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreTest {
-    /// When: five cron fields, in the schedule's time zone. It begins after a backup that is under way.
+    /// When: five cron fields, read as those of the schedule and in its time zone. It begins after a backup that is under way.
     #[schemars(length(min = 9, max = 128))]
     pub schedule: String,
     /// What must be true of the restored database, besides what backup.assertions says.
@@ -182,9 +184,13 @@ pub struct BackupScheduleStatus {
     /// The last moment of restoreTest.schedule that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_test_slot: Option<Time>,
-    /// When the store was looked through for backups that a former cluster has left; each has a Backup since.
+    /// When the store was looked through for backups that a former cluster has left; each has a Backup since. Absent where only a Job can
+    /// look into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalog_at: Option<Time>,
+    /// Why the store was not looked through, or which manifests in it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog_message: Option<String>,
     /// When the next backup begins, its jitter included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run: Option<Time>,
@@ -216,6 +222,9 @@ pub struct BackupFact {
     /// How long it took, in seconds, with what it waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<i64>,
+    /// When it was last read back whole or restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_at: Option<Time>,
 }
 
 /// How many backups there are.

@@ -18,7 +18,8 @@ pub struct JobSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{1,6}m?$"))]
     pub cpu: Option<String>,
-    /// Memory that it asks for and may use at most.
+    /// Memory that it asks for and may use at most. By default 256Mi; 512Mi where a restore is tried, by a PostgreSQL
+    /// server of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<super::amount::Amount>,
     /// Labels that its node must have.

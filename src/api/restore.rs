@@ -146,7 +146,7 @@ pub struct RestoreSource {
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleSource {
     /// Name of a BackupSchedule in the same namespace.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Which of its backups.
     #[serde(default)]

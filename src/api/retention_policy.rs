@@ -256,6 +256,7 @@ impl Default for Guards {
 #[serde(rename_all = "camelCase")]
 pub struct BackupGuard {
     /// The BackupSchedule whose backups count.
+    #[x_kube(validation = Rule::new("self.name.size() <= 63").message("no BackupSchedule has a name of more than 63 characters").field_path(".name"))]
     pub schedule_ref: super::policy::DatabaseRef,
     /// How old the newest one may be.
     pub within: Span,

@@ -195,6 +195,14 @@ async fn two_operators_make_one_backup_of_one_moment() {
     });
     let last = story.play().await;
     story.holds(&last).await.unwrap();
+    // Both find that a moment of the schedule has come.
+    let next = story.stage.world.api("BackupSchedule").get("s").await.unwrap().data["status"]["nextRun"].clone();
+    let next: jiff::Timestamp = next.as_str().unwrap().parse().unwrap();
+    story.stage.go_ahead(next.duration_since(pgreeve::clock::Clock::system().now()).as_secs() + 60);
+    let timely = story.one_but(&last).await;
+    assert_eq!(timely, format!("s-{}", next.strftime("%Y%m%d-%H%M")));
+    story.holds(&timely).await.unwrap();
+    assert_eq!(story.stage.world.api("BackupSchedule").get("s").await.unwrap().data["status"]["missed"], 0);
     stop.cancel();
     other.await.unwrap();
     story.stage.world.stop().await;

@@ -4,6 +4,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::backup::Stage;
+use crate::support::apiserver::apiserver;
 use crate::support::eventually;
 use crate::support::postgres::Database;
 use crate::world::{PATIENCE, condition_of};
@@ -101,6 +102,9 @@ async fn after_an_outage_one_backup_is_made_up_for_and_the_others_are_missed() {
 async fn a_suspended_schedule_begins_nothing_and_makes_nothing_up() {
     let stage = Stage::new().await;
     stage.schedule("hourly", json!({"suspend": true})).await;
+    let volume = json!({"destination": {"pvc": {"claimName": "backups"}}});
+    let spec = json!({"databaseRef": {"name": "db"}, "schedule": "0 0 1 1 *", "backup": volume});
+    stage.world.create("BackupSchedule", "volume", spec).await;
     stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "Suspended").await;
     stage.go_ahead(3 * HOUR);
     stage.until("hourly", "its moments pass", |status| status["lastSlot"].is_string()).await;
@@ -108,16 +112,22 @@ async fn a_suspended_schedule_begins_nothing_and_makes_nothing_up() {
     let status = stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await.data["status"].clone();
     assert_eq!((&status["missed"], &status["backups"]["complete"]), (&json!(0), &json!(0)));
     assert_eq!(stage.names().await, [""; 0]);
+    assert!(status["catalogAt"].is_string() && status["catalogMessage"].is_null(), "{status}");
+    let volume = stage.until("volume", "it was looked at", |status| status["conditions"].is_array()).await;
+    assert!(volume["catalogAt"].is_null(), "nobody has looked into the volume: {volume}");
+    assert!(volume["catalogMessage"].as_str().unwrap().contains("only a Job can look into this store"), "{volume}");
 }
 
 #[tokio::test]
 async fn a_backup_can_be_had_now() {
     let stage = Stage::new().await;
-    stage.schedule("hourly", json!({})).await;
-    stage.world.patch("BackupSchedule", "hourly", json!({"metadata": {"annotations": {"pgreeve.dev/requestedAt": "1"}}})).await;
-    let status = stage.until("hourly", "one is complete", |status| status["backups"]["complete"] == 1).await;
+    // The longest name that a schedule may have.
+    let name = format!("hourly-{}", "x".repeat(56));
+    stage.schedule(&name, json!({})).await;
+    stage.world.patch("BackupSchedule", &name, json!({"metadata": {"annotations": {"pgreeve.dev/requestedAt": "1"}}})).await;
+    let status = stage.until(&name, "one is complete", |status| status["backups"]["complete"] == 1).await;
     assert_eq!(status["lastHandledReconcileAt"], "1");
-    assert!(stage.names().await[0].starts_with("hourly-now-"));
+    assert!(stage.names().await[0].starts_with(&format!("{name}-now-")));
 }
 
 #[tokio::test]
@@ -130,8 +140,20 @@ async fn what_no_rule_keeps_goes_with_its_objects_and_what_is_held_stays() {
     stage.world.patch("Backup", &held, json!({"spec": {"hold": true}})).await;
     stage.hours_later("hourly", 2, 2).await;
     let gone = stage.names().await.into_iter().find(|name| *name != held).unwrap();
+    // Somebody plans to restore it, and has named it by where it lies.
+    let url = stage.world.api("Backup").get(&gone).await.unwrap().data["status"]["url"].clone();
+    let source = json!({"url": url, "destination": stage.destination()});
+    stage.world.create("Restore", "back", json!({"databaseRef": {"name": "db"}, "source": source, "dryRun": true})).await;
     stage.hours_later("hourly", 3, 3).await;
-    stage.go_ahead(4 * HOUR + 5 * MINUTE - 30 * MINUTE);
+    stage.hours_later("hourly", 4, 4).await;
+    // Of a Restore that cannot be read nobody knows what it needs.
+    let path = format!("restores/{}/back", stage.world.namespace);
+    apiserver().rewrite_stored(&path, |object| object["spec"]["strategy"] = json!("Sway")).await;
+    let schedule = stage.world.wait("BackupSchedule", "hourly", "Ready", "False", "InvalidSpec").await;
+    let said = condition_of(&schedule, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("Restore back cannot be read") && said.contains("Sway"), "{said}");
+    assert!(stage.names().await.contains(&gone));
+    stage.world.api("Restore").delete("back", &Default::default()).await.unwrap();
     stage.is_gone(&gone).await;
     stage.until("hourly", "three are left", |status| status["backups"]["complete"] == 3 && status["active"].is_null()).await;
     assert!(stage.names().await.contains(&held));
@@ -139,6 +161,88 @@ async fn what_no_rule_keeps_goes_with_its_objects_and_what_is_held_stays() {
     assert_eq!(manifests.len(), 3, "{manifests:?}");
     assert!(!stage.objects("").iter().any(|path| path.contains(&format!("/{gone}-"))));
     stage.world.told("hourly", &format!("Backup {gone} goes")).await;
+}
+
+#[tokio::test]
+async fn an_old_backup_goes_only_if_the_newer_one_is_whole_in_the_store() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"retention": {"keepLast": 1, "mode": "Observe"}})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    let old = stage.names().await.remove(0);
+    let lies = stage.objects("");
+    stage.hours_later("hourly", 2, 2).await;
+    let newer: Vec<String> = stage.objects("").into_iter().filter(|path| !lies.contains(path)).collect();
+    let of_newer = |name: &str| newer.iter().find(|path| path.ends_with(name)).unwrap().clone();
+    let (manifest, data) =
+        (of_newer("manifest.json"), newer.iter().max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap());
+    let (away, back) = (
+        |path: &str| std::fs::rename(path, stage.s3.home.join("away")),
+        |path: &str| std::fs::rename(stage.s3.home.join("away"), path),
+    );
+    let refused = async |why: &str| {
+        eventually(&format!("{old} stays: {why}"), PATIENCE, async || {
+            let found = stage.world.api("Backup").get(&old).await.unwrap();
+            let ready = condition_of(&found, "Ready").unwrap();
+            (ready["reason"] == "BackupDamaged" && ready["message"].as_str().unwrap().contains(why)).then_some(())
+        })
+        .await;
+        assert!(lies.iter().all(|path| std::fs::exists(path).unwrap()), "{lies:?}");
+    };
+    // Somebody, or a lifecycle rule of the bucket, removes the newer one's manifest.
+    let kept = std::fs::read(&manifest).unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    stage.world.patch("BackupSchedule", "hourly", json!({"spec": {"retention": {"mode": "Apply"}}})).await;
+    refused("manifest.json is not there").await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "False", "BackupDamaged").await;
+    // The same with its data.
+    away(data).unwrap();
+    std::fs::write(&manifest, kept).unwrap();
+    refused("it is gone, and its manifest is there").await;
+    back(data).unwrap();
+    stage.is_gone(&old).await;
+    assert!(!lies.iter().any(|path| std::fs::exists(path).unwrap()), "{lies:?}");
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+}
+
+#[tokio::test]
+async fn a_backup_of_somebody_else_under_a_name_of_the_schedule_is_told_and_left_alone() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"retention": {"keepLast": 1}})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    let next: jiff::Timestamp = stage.status("hourly").await["nextRun"].as_str().unwrap().parse().unwrap();
+    let foreign = format!("hourly-{}", next.strftime("%Y%m%d-%H%M"));
+    stage.backup(&foreign, json!({"verify": "None"})).await;
+    stage.complete(&foreign).await;
+    stage.go_ahead(35 * MINUTE);
+    let schedule = stage.world.wait("BackupSchedule", "hourly", "Ready", "False", "InvalidSpec").await;
+    let said = condition_of(&schedule, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(said.contains(&format!("Backup {foreign} exists and is not of this schedule")), "{said}");
+    let status = &schedule.data["status"];
+    assert_eq!((&status["backups"]["complete"], &status["lastSlot"], &status["missed"]), (&json!(0), &Value::Null, &json!(0)));
+    stage.world.api("Backup").delete(&foreign, &Default::default()).await.unwrap();
+    stage.until("hourly", "its own is made", |status| status["backups"]["complete"] == 1).await;
+    assert_eq!((stage.names().await, stage.objects("manifest.json").len()), (vec![foreign], 2));
+}
+
+#[tokio::test]
+async fn a_backup_that_waits_behind_another_one_for_too_long_is_missed() {
+    let stage = Stage::new().await;
+    stage.schedule("hourly", json!({"startingDeadline": "10m"})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    let mut nowhere = stage.destination();
+    nowhere["s3"]["bucket"] = json!("no-such-bucket");
+    stage.world.create("Backup", "endless", json!({"databaseRef": {"name": "db"}, "destination": nowhere})).await;
+    stage.world.wait("Backup", "endless", "Progressing", "True", "JobRunning").await;
+    stage.go_ahead(35 * MINUTE);
+    let waits = stage.until("hourly", "its backup waits", |status| status["active"].is_string()).await;
+    let queued = waits["active"].as_str().unwrap();
+    stage.world.wait("Backup", queued, "Ready", "False", "Queued").await;
+    stage.go_ahead(45 * MINUTE);
+    stage.is_gone(queued).await;
+    let status = stage.until("hourly", "it is missed", |status| status["missed"] == 1).await;
+    assert!(status["active"].is_null() && status["lastMissed"].is_string(), "{status}");
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "False", "BackupMissed").await;
 }
 
 #[tokio::test]
@@ -210,6 +314,9 @@ async fn an_empty_cluster_finds_the_backups_that_a_former_one_has_left() {
         stage.world.api("Backup").delete(name, &Default::default()).await.unwrap();
         stage.is_gone(name).await;
     }
+    let odd = stage.s3.home.join(&stage.bucket).join("db/odd/manifest.json");
+    std::fs::create_dir_all(odd.parent().unwrap()).unwrap();
+    std::fs::write(&odd, "{}").unwrap();
     let objects = stage.objects("");
     stage.schedule("hourly", json!({})).await;
     let status = stage.until("hourly", "both are found", |status| status["backups"]["complete"] == 2).await;
@@ -217,6 +324,8 @@ async fn an_empty_cluster_finds_the_backups_that_a_former_one_has_left() {
     assert_eq!(status["lastBackup"]["name"], json!(before[1]));
     assert_eq!(stage.objects(""), objects, "nothing was dumped anew");
     stage.world.told("hourly", "2 backups found").await;
+    let said = status["catalogMessage"].as_str().unwrap();
+    assert!(said.contains("a manifest cannot be read") && said.contains("db/odd/manifest.json"), "{said}");
 }
 
 #[tokio::test]

@@ -85,7 +85,8 @@ impl Examiner {
         schema::complete(schema, &mut completed);
         schema::check(schema, &completed, &mut vec![], &mut flaws);
         if flaws.is_empty() {
-            flaws.extend(self.broken_rules(schema, &completed));
+            let name = metadata.as_ref().and_then(|metadata| metadata.get("name"));
+            flaws.extend(self.broken_rules(schema, &completed, name));
         }
         if let (Some(fields), Some(metadata)) = (completed.as_object_mut(), metadata) {
             fields.insert("metadata".into(), metadata);
@@ -96,14 +97,22 @@ impl Examiner {
         Verdict::Examined { kind: kind.to_owned(), completed, flaws }
     }
 
-    fn broken_rules(&self, schema: &Value, completed: &Value) -> Vec<Flaw> {
-        let Err(errors) = self.rules.validate(schema, completed, None) else { return vec![] };
+    /// Rules see the name beside the rest, and nothing else of the metadata.
+    fn broken_rules(&self, schema: &Value, completed: &Value, name: Option<&Value>) -> Vec<Flaw> {
+        let mut seen = completed.clone();
+        if let Some(fields) = seen.as_object_mut() {
+            let name = name.map(|name| ("name".to_owned(), name.clone()));
+            fields.insert("metadata".into(), Value::Object(name.into_iter().collect()));
+        }
+        let Err(errors) = self.rules.validate(schema, &seen, None) else { return vec![] };
         let flaw = |error: kube::core::cel::ValidationError| {
             let (message, help) = match error.message.split_once([':', ';']) {
                 Some((message, help)) => (message.to_owned(), help.trim().to_owned()),
                 None => (error.message.clone(), "change one of the two fields".to_owned()),
             };
-            Flaw::at(&error.field_path, By::Schema, message, help)
+            // A rule over the whole object speaks of its name.
+            let field = if error.field_path.is_empty() { "metadata.name" } else { &error.field_path };
+            Flaw::at(field, By::Schema, message, help)
         };
         errors.into_vec().into_iter().map(flaw).collect()
     }

@@ -9,6 +9,7 @@ pub mod round;
 pub mod segments;
 pub mod slots;
 pub mod tidings;
+pub mod uses;
 
 pub use manifest::Manifest;
 

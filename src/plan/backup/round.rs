@@ -1,16 +1,18 @@
 //! What does a BackupSchedule do now? Which backup begins, which is tried, which goes, and what its status says.
 
+mod facts;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest as _, Sha256};
 
-use super::keep::{self, Fate, Known};
+use self::facts::{facts, known, newest, trouble};
+use super::course;
+use super::keep::{self, Fate, Known, State};
 use super::slots::{Punctuality, name, offset};
-use super::{course, keep::State};
 use crate::api::backup::{BackupStatus, VerifyLevel};
-use crate::api::backup_schedule::{BackupCounts, BackupFact, BackupScheduleSpec, BackupScheduleStatus};
-use crate::api::condition::{FAILED, VERIFIED, find, is_true};
+use crate::api::backup_schedule::{BackupScheduleSpec, BackupScheduleStatus};
 use crate::api::policy::PlanStatus;
 use crate::api::{Mode, Reason, Span};
 use crate::plan::hex;
@@ -42,6 +44,8 @@ pub struct Seen {
 pub enum Deed {
     /// A Backup of this name is made.
     Create(String),
+    /// A Backup that nobody has begun goes: its time is missed.
+    GiveUp(String),
     /// A Backup is tried.
     Test {
         /// Its name.
@@ -73,6 +77,8 @@ pub struct Round {
     pub is_answered: bool,
     /// When the clock next asks for a pass.
     pub due: Option<Timestamp>,
+    /// How many missed moments the status counts with that of the backup that begins.
+    missed: i64,
 }
 
 /// Whose schedule it is.
@@ -86,6 +92,8 @@ pub struct Whose<'a> {
     pub created: Timestamp,
     /// A request for a backup now that nobody has answered.
     pub requested: Option<&'a str>,
+    /// What keeps the retention from letting anything go, where something is wrong.
+    pub hindrance: Option<&'a str>,
 }
 
 /// How far ahead of us the last moment that was answered may lie: clocks are corrected by less.
@@ -109,18 +117,25 @@ pub fn round(
     now: Timestamp,
 ) -> Result<Round, String> {
     let clock = Clock::read(spec, whose)?;
-    let mut round =
-        Round { deeds: vec![], status: facts(before, seen), trouble: None, is_answered: whose.requested.is_none(), due: None };
+    let mut round = Round {
+        deeds: vec![],
+        status: facts(before, seen),
+        trouble: None,
+        is_answered: whose.requested.is_none(),
+        due: None,
+        missed: 0,
+    };
     round.status.last_slot = corrected(round.status.last_slot.take(), now);
     round.status.last_test_slot = corrected(round.status.last_test_slot.take(), now);
     if spec.suspend {
         round.skip(&clock, whose, now);
     } else {
+        round.give_up(&clock, whose, seen, now);
         round.begin(&clock, whose, seen, now);
         round.test(&clock, whose, seen, now);
         round.retire(spec, seen, &clock.zone, now)?;
     }
-    round.trouble = trouble(&round.status, seen);
+    round.trouble = trouble(&round.status, whose, seen);
     Ok(round)
 }
 
@@ -150,6 +165,26 @@ impl Clock {
 }
 
 impl Round {
+    /// Takes back what the status says of a deed that could not be done. `before` is what it said before.
+    pub fn undo(&mut self, deed: &Deed, before: &BackupScheduleStatus) {
+        match deed {
+            // A moment is answered when its backup is there.
+            Deed::Create(_) => {
+                self.status.last_slot.clone_from(&before.last_slot);
+                self.status.missed = self.status.missed.saturating_sub(self.missed);
+                self.status.active = None;
+                self.is_answered = false;
+            }
+            Deed::GiveUp(backup) => {
+                self.status.missed = self.status.missed.saturating_sub(1);
+                self.status.last_missed.clone_from(&before.last_missed);
+                self.status.active = Some(backup.clone());
+            }
+            Deed::Test { .. } => self.status.last_test_slot.clone_from(&before.last_test_slot),
+            Deed::Evict { .. } | Deed::Spare(_) => {}
+        }
+    }
+
     /// A suspended schedule answers its moments by letting them pass.
     fn skip(&mut self, clock: &Clock, whose: Whose<'_>, now: Timestamp) {
         let passed = |punctuality: &Punctuality, answered: &Option<Time>| {
@@ -162,6 +197,23 @@ impl Round {
         self.status.next_run = None;
         self.status.next_restore_test = None;
         self.status.plan = None;
+    }
+
+    /// A backup that has waited behind one of another schedule for longer than it may be late is missed like one that was never made.
+    fn give_up(&mut self, clock: &Clock, whose: Whose<'_>, seen: &[Seen], now: Timestamp) {
+        let Some(slot) = self.status.last_slot.as_ref().map(|at| at.0) else { return };
+        let wanted = name(whose.name, slot);
+        let waits = |backup: &&Seen| backup.name == wanted && !backup.is_deleted && backup.status.started_at.is_none();
+        let Some(queued) = seen.iter().find(waits).filter(|backup| known(backup).state == State::UnderWay) else { return };
+        match clock.backups.until(slot) {
+            Some(until) if now > until => {
+                self.deeds.push(Deed::GiveUp(queued.name.clone()));
+                self.status.missed = self.status.missed.saturating_add(1);
+                self.status.last_missed = Some(Time(slot));
+                self.status.active = None;
+            }
+            until => self.ask_again(until.and_then(|until| until.checked_add(SignedDuration::from_secs(1)).ok())),
+        }
     }
 
     /// The backup that is due, unless another one is under way: then it begins when that has ended, or is missed.
@@ -180,6 +232,7 @@ impl Round {
                 self.status.active = Some(wanted);
             }
             if begins || !due.begins {
+                self.missed = due.missed;
                 self.status.missed = self.status.missed.saturating_add(due.missed);
                 self.status.last_slot = Some(Time(slot));
             }
@@ -229,7 +282,9 @@ impl Round {
                 Fate::Goes(why) => {
                     lines.push(format!("remove {} ({}): {why}", backup.name, bytes(known.bytes)));
                     let replaced_by = replacement(known, &known_stays(&there, &fates));
-                    if acts {
+                    // Without the directory of a newer one, nobody could look whether that is whole.
+                    let holds_something = matches!(known.state, State::Complete(_) | State::Doubtful);
+                    if acts && (replaced_by.is_some() || !holds_something) {
                         self.deeds.push(Deed::Evict { backup: backup.name.clone(), replaced_by });
                     }
                 }
@@ -257,102 +312,6 @@ fn replacement(old: &Known, stays: &[&Seen]) -> Option<String> {
     };
     let good = stays.iter().filter(|backup| matches!(known(backup).state, State::Complete(level) if level >= wanted));
     good.max_by_key(|backup| known(backup).at).and_then(|backup| backup.status.directory.clone())
-}
-
-fn known(backup: &Seen) -> Known {
-    let status = &backup.status;
-    let state = match () {
-        () if is_true(&status.conditions, FAILED) => State::Failed,
-        () if status.completed_at.is_none() => State::UnderWay,
-        () if course::is_doubtful(status) => State::Doubtful,
-        () if is_true(&status.conditions, VERIFIED) => {
-            State::Complete(status.verification.as_ref().map_or(VerifyLevel::None, |proof| proof.level))
-        }
-        () => State::Complete(VerifyLevel::None),
-    };
-    let at = status.snapshot_at.as_ref().or(status.completed_at.as_ref()).map_or(backup.created, |at| at.0);
-    Known {
-        name: backup.name.clone(),
-        at,
-        state,
-        held: backup.held,
-        used_by: backup.used_by.clone(),
-        bytes: status.size_bytes.unwrap_or(0),
-    }
-}
-
-/// The newest complete backup of which this is true.
-fn newest(seen: &[Seen], is_meant: impl Fn(&Seen) -> bool) -> Option<&Seen> {
-    let complete = seen.iter().filter(|backup| !backup.is_deleted && backup.status.completed_at.is_some() && is_meant(backup));
-    complete.max_by_key(|backup| known(backup).at)
-}
-
-fn fact(backup: &Seen) -> Option<BackupFact> {
-    Some(BackupFact {
-        name: backup.name.clone(),
-        completed_at: backup.status.completed_at.clone()?,
-        snapshot_at: backup.status.snapshot_at.clone(),
-        size_bytes: backup.status.size_bytes.unwrap_or(0),
-        seconds: seconds(&backup.status),
-    })
-}
-
-/// How long a backup took; unknown of one that was found in a store.
-fn seconds(status: &BackupStatus) -> Option<i64> {
-    let (begun, ended) = (status.started_at.as_ref()?.0, status.completed_at.as_ref()?.0);
-    Some(ended.duration_since(begun).as_secs()).filter(|seconds| *seconds >= 0)
-}
-
-/// What its backups are.
-fn facts(before: &BackupScheduleStatus, seen: &[Seen]) -> BackupScheduleStatus {
-    let there: Vec<&Seen> = seen.iter().filter(|backup| !backup.is_deleted).collect();
-    let states: Vec<(State, &Seen)> = there.iter().map(|backup| (known(backup).state, *backup)).collect();
-    let count = |wanted: &dyn Fn(State) -> bool| {
-        i32::try_from(states.iter().filter(|(state, _)| wanted(*state)).count()).unwrap_or(i32::MAX)
-    };
-    let is_complete = |state| matches!(state, State::Complete(_) | State::Doubtful);
-    let proven = |level: VerifyLevel| move |state: State| matches!(state, State::Complete(proven) if proven >= level);
-    let newest_proven = |level| newest(seen, |backup| proven(level)(known(backup).state)).and_then(fact);
-    let under_way = states.iter().filter(|(state, _)| *state == State::UnderWay).map(|(_, backup)| backup);
-    let last = newest(seen, |_| true);
-    let since = last.map(|backup| backup.created);
-    let failures = states.iter().filter(|(state, backup)| *state == State::Failed && since.is_none_or(|at| backup.created > at));
-    BackupScheduleStatus {
-        active: under_way.min_by_key(|backup| (backup.created, &backup.name)).map(|backup| backup.name.clone()),
-        last_backup: last.and_then(fact),
-        last_verified: newest_proven(VerifyLevel::Catalog),
-        last_restored: newest_proven(VerifyLevel::Restore),
-        backups: BackupCounts {
-            complete: count(&is_complete),
-            verified: count(&proven(VerifyLevel::Catalog)),
-            failed: count(&|state| state == State::Failed),
-            bytes: states.iter().filter(|(state, _)| is_complete(*state)).map(|(_, backup)| known(backup).bytes).sum(),
-        },
-        failures: i32::try_from(failures.count()).unwrap_or(i32::MAX),
-        plan: None,
-        ..before.clone()
-    }
-}
-
-/// Why the backups are not as they should be.
-fn trouble(status: &BackupScheduleStatus, seen: &[Seen]) -> Option<(Reason, String)> {
-    let said = |backup: &Seen, condition: &str, what: &str| {
-        let found = find(&backup.status.conditions, condition)?;
-        let reason = Reason::named(&found.reason).unwrap_or(Reason::JobFailed);
-        Some((reason, format!("Backup {} {what}: {}", backup.name, found.message)))
-    };
-    let ended = seen.iter().filter(|backup| !backup.is_deleted && known(backup).state != State::UnderWay);
-    let of_last = ended.max_by_key(|backup| (backup.created, &backup.name)).and_then(|last| match known(last).state {
-        State::Failed => said(last, FAILED, "has failed"),
-        State::Doubtful => said(last, VERIFIED, "does not hold"),
-        _ => None,
-    });
-    let completed = status.last_backup.as_ref().map(|fact| fact.completed_at.0);
-    let missed = status.last_missed.as_ref().filter(|at| completed.is_none_or(|completed| completed < at.0));
-    of_last.or_else(|| {
-        let at = missed?;
-        Some((Reason::BackupMissed, format!("the backup of {} did not begin within startingDeadline", at.0)))
-    })
 }
 
 /// What would go, in short.

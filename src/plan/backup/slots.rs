@@ -50,6 +50,12 @@ impl Punctuality {
         Due { slot: Some(slot), begins, missed, next }
     }
 
+    /// Up to when the backup of a moment may begin; `None` where it is never too late.
+    pub fn until(&self, slot: Timestamp) -> Option<Timestamp> {
+        let late = self.offset.checked_add(self.deadline)?;
+        slot.checked_add(SignedDuration::try_from(late).ok()?).ok()
+    }
+
     /// Moments after `from` and before `to`.
     fn between(&self, from: Timestamp, to: Timestamp) -> i64 {
         let mut count = 0;

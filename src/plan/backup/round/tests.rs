@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::backup::Verification;
-use crate::api::condition::{COMPLETE, Conditions};
+use crate::api::condition::{COMPLETE, Conditions, FAILED, READY, VERIFIED};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -21,7 +21,7 @@ fn spec(more: Value) -> BackupScheduleSpec {
 const MADE: &str = "2026-11-18T12:00:00Z";
 
 fn whose<'a>() -> Whose<'a> {
-    Whose { namespace: "shop", name: "nightly", created: at(MADE), requested: None }
+    Whose { namespace: "shop", name: "nightly", created: at(MADE), requested: None, hindrance: None }
 }
 
 fn seen(name: &str, created: &str, status: BackupStatus) -> Seen {
@@ -94,7 +94,8 @@ fn a_clock_that_was_years_ahead_is_forgotten_and_one_that_is_corrected_by_minute
 #[test]
 fn one_that_is_under_way_makes_the_next_one_wait_or_be_missed() {
     let spec = spec(json!({"schedule": "0 * * * *", "startingDeadline": "10m"}));
-    let long = [seen("nightly-20261119-0100", "2026-11-19T01:00:00Z", BackupStatus::default())];
+    let begun = BackupStatus { started_at: Some(Time(at("2026-11-19T01:00:02Z"))), ..BackupStatus::default() };
+    let long = [seen("nightly-20261119-0100", "2026-11-19T01:00:00Z", begun)];
     let before = answered("2026-11-19T01:00:00Z");
     let waits = done(&spec, &before, &long, "2026-11-19T02:05:00Z");
     assert_eq!((waits.deeds.len(), waits.status.last_slot, waits.status.missed), (0, before.last_slot.clone(), 0));
@@ -104,6 +105,43 @@ fn one_that_is_under_way_makes_the_next_one_wait_or_be_missed() {
     let ended = [good("nightly-20261119-0100", "2026-11-19T02:06:00Z")];
     let begins = done(&spec, &before, &ended, "2026-11-19T02:06:00Z");
     assert_eq!(begins.deeds, [Deed::Create("nightly-20261119-0200".into())]);
+}
+
+#[test]
+fn one_that_waits_behind_another_schedules_backup_for_longer_than_it_may_be_late_is_missed() {
+    let spec = spec(json!({"startingDeadline": "30m"}));
+    let before = answered("2026-11-19T02:00:00Z");
+    let mut queued = seen("nightly-20261119-0200", "2026-11-19T02:00:01Z", BackupStatus::default());
+    let waits = done(&spec, &before, &[queued.clone()], "2026-11-19T02:30:00Z");
+    assert_eq!((waits.deeds, waits.due), (vec![], Some(at("2026-11-19T02:30:01Z"))));
+    let mut late = done(&spec, &before, &[queued.clone()], "2026-11-19T02:30:01Z");
+    let give_up = Deed::GiveUp(queued.name.clone());
+    assert_eq!((&late.deeds, late.status.missed, &late.status.active), (&vec![give_up.clone()], 1, &None));
+    assert_eq!(late.trouble.clone().unwrap().0, Reason::BackupMissed);
+    late.undo(&give_up, &before);
+    assert_eq!((late.status.missed, &late.status.last_missed, late.status.active), (0, &None, Some(queued.name.clone())));
+    queued.status.started_at = Some(Time(at("2026-11-19T02:29:00Z")));
+    assert_eq!(done(&spec, &before, &[queued.clone()], "2026-11-19T09:00:00Z").deeds, [], "it has begun in time");
+    let by_hand = seen("nightly-now-12345678", "2026-11-19T02:00:01Z", BackupStatus::default());
+    assert_eq!(done(&spec, &before, &[by_hand], "2026-11-19T09:00:00Z").deeds, [], "whoever asks for one waits for it");
+}
+
+#[test]
+fn what_could_not_be_done_is_not_in_the_status() {
+    let spec = spec(json!({"restoreTest": {"schedule": "0 4 * * *"}}));
+    let before = BackupScheduleStatus { missed: 5, ..answered("2026-11-16T02:00:00Z") };
+    let backups = [good("a", "2026-11-16T02:00:00Z")];
+    let mut round = done(&spec, &before, &backups, "2026-11-19T02:00:01Z");
+    assert_eq!((round.status.missed, round.status.last_slot.clone()), (7, Some(Time(at("2026-11-19T02:00:00Z")))));
+    for deed in std::mem::take(&mut round.deeds) {
+        round.undo(&deed, &before);
+    }
+    assert_eq!((round.status.missed, round.status.last_slot, round.is_answered), (5, before.last_slot.clone(), false));
+    let mut round = done(&spec, &answered("2026-11-21T02:00:00Z"), &backups, "2026-11-21T04:00:00Z");
+    for deed in std::mem::take(&mut round.deeds) {
+        round.undo(&deed, &before);
+    }
+    assert_eq!(round.status.last_test_slot, None);
 }
 
 #[test]
@@ -186,6 +224,45 @@ fn what_goes_names_the_newer_backup_that_takes_its_place() {
     backups[1].is_leaving = true;
     let round = done(&spec, &before, &backups, "2026-11-21T09:00:00Z");
     assert_eq!(round.deeds, [Deed::Spare("b".into())], "what is on its way is left alone, what is held now stays");
+    backups[1].held = false;
+    backups[2].status.directory = None;
+    let round = done(&spec, &before, &backups, "2026-11-21T09:00:00Z");
+    assert_eq!(round.deeds, [], "nobody could look whether the newer one is whole");
+}
+
+#[test]
+fn what_is_about_to_go_and_is_the_only_one_that_is_whole_is_trouble() {
+    let spec = spec(json!({"retention": {"keepLast": 1}}));
+    let mut old = good("a", "2026-11-20T02:00:00Z");
+    old.is_deleted = true;
+    old.is_leaving = true;
+    let refused = Conditions::after(&old.status.conditions, None, at(MADE)).set(READY, false, Reason::BackupDamaged, "c is gone");
+    old.status.conditions = refused.finish();
+    let backups = [old, good("c", "2026-11-21T02:00:00Z")];
+    let round = done(&spec, &answered("2026-11-21T02:00:00Z"), &backups, "2026-11-21T09:00:00Z");
+    assert_eq!(round.trouble, Some((Reason::BackupDamaged, "Backup a cannot go: c is gone".into())));
+}
+
+#[test]
+fn what_keeps_the_retention_from_acting_is_trouble_and_stops_no_backup() {
+    let spec = spec(json!({"retention": {"keepLast": 1}}));
+    let whose = Whose { hindrance: Some("Restore odd cannot be read"), ..whose() };
+    let round = round(&spec, whose, &answered("2026-11-20T02:00:00Z"), &[], at("2026-11-21T02:00:01Z")).unwrap();
+    assert_eq!(round.trouble, Some((Reason::InvalidSpec, "Restore odd cannot be read".into())));
+    assert_eq!(round.deeds, [Deed::Create("nightly-20261121-0200".into())]);
+}
+
+#[test]
+fn the_status_says_when_the_newest_proven_one_was_proven() {
+    let mut tried = good("a", "2026-11-20T02:00:00Z");
+    let proof = tried.status.verification.as_mut().unwrap();
+    (proof.level, proof.at) = (VerifyLevel::Restore, Time(at("2026-11-22T04:00:00Z")));
+    let round = done(&spec(json!({})), &answered("2026-11-22T02:00:00Z"), &[tried], "2026-11-22T09:00:00Z");
+    let restored = round.status.last_restored.unwrap();
+    assert_eq!(
+        (restored.completed_at.0, restored.proven_at),
+        (at("2026-11-20T02:00:00Z"), Some(Time(at("2026-11-22T04:00:00Z"))))
+    );
 }
 
 #[test]
