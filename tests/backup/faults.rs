@@ -14,20 +14,24 @@ use crate::support::postgres::{Database, Options, Server};
 use crate::world::{MAJOR, SHOP, World};
 
 /// A directory with programs that stand before PostgreSQL's own.
-struct Programs(TempDir);
+pub struct Programs(TempDir);
 
 impl Programs {
     /// `pg_dump` does as this script says; the real one is `$REAL`.
-    fn with_pg_dump(script: &str) -> Self {
+    pub fn with_pg_dump(script: &str) -> Self {
+        Self::with("pg_dump", script)
+    }
+
+    /// This program does as this script says; the real one is `$REAL`.
+    pub fn with(program: &str, script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["pg_dump", "pg_dumpall", "pg_restore", "initdb", "postgres"] {
             let real = PathBuf::from(format!("/usr/lib/postgresql/{MAJOR}/bin/{name}"));
-            let text = match name {
-                "pg_dump" => format!(
-                    "#!/bin/sh\nREAL={}\nif [ \"$1\" = --version ]; then exec $REAL --version; fi\n{script}\n",
-                    real.display()
-                ),
-                _ => format!("#!/bin/sh\nexec {} \"$@\"\n", real.display()),
+            let text = if name == program {
+                let real = real.display();
+                format!("#!/bin/sh\nREAL={real}\nif [ \"$1\" = --version ]; then exec $REAL --version; fi\n{script}\n")
+            } else {
+                format!("#!/bin/sh\nexec {} \"$@\"\n", real.display())
             };
             let file = directory.path().join(name);
             std::fs::write(&file, text).unwrap();
@@ -36,9 +40,14 @@ impl Programs {
         Self(directory)
     }
 
-    fn access(&self, world: &World) -> Access {
+    /// Their directory.
+    pub fn directory(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
+    pub fn access(&self, world: &World) -> Access {
         let mut access = world.access();
-        access.workshop.programs = vec![self.0.path().to_owned()];
+        access.workshop.programs = vec![self.directory()];
         access
     }
 }

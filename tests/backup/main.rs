@@ -11,4 +11,5 @@ mod faults;
 mod memory;
 mod program;
 mod secrets;
+mod verdict;
 mod world;

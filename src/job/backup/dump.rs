@@ -9,6 +9,7 @@ use tokio::process::Command;
 use super::child::{self, Running};
 use super::facts::{Facts, Selection};
 use super::gather;
+use super::room::Room;
 use super::seal::{self, Seal};
 use super::tools::{Service, Tools};
 use crate::api::backup::{CompressionMethod, DumpFormat, What};
@@ -58,10 +59,10 @@ pub async fn data(
     match task.settings.format {
         DumpFormat::Custom | DumpFormat::Plain => piped("pg_dump", &mut command, store, key, seal).await,
         DumpFormat::Directory => {
-            let directory = super::pack::directory(scratch)?;
+            let directory = Room::on(scratch).await?;
             let into = directory.path().join("dump");
             command.arg("--file").arg(&into).arg("--jobs").arg(task.settings.jobs.to_string()).arg("--no-sync");
-            child::start("pg_dump", &mut command)?.end().await?;
+            ended(child::start("pg_dump", &mut command)?).await?;
             let (tar, packed) = super::pack::pack(into);
             seal::store(store, key, seal, tar, packed).await
         }
@@ -95,7 +96,7 @@ async fn piped(name: &str, command: &mut Command, store: &Store, key: &str, seal
 }
 
 async fn ended(running: Running) -> Result<(), Blocked> {
-    running.end().await.map(drop)
+    running.end().await.map(drop).map_err(|ended| ended.blocked)
 }
 
 fn arguments(task: &DumpDatabase, facts: &Facts) -> Vec<String> {

@@ -22,11 +22,13 @@ mod pack;
 mod progress;
 pub mod restore;
 pub mod scratch;
+mod room;
 pub mod seal;
 pub mod tools;
 mod unseal;
 pub mod verify;
 
+pub mod verdict;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -36,6 +38,7 @@ use crate::api::Reason;
 use crate::api::backup::{Assertion, Content, VerifyLevel};
 use crate::clock::Clock;
 use crate::plan::action::Blocked;
+use crate::api::condition::shorten;
 use crate::plan::backup::manifest::{self, Manifest, Object, Verified};
 use crate::plan::backup::{DumpDatabase, VerifyBackup};
 use crate::postgres::Session;
@@ -48,6 +51,10 @@ use seal::{Identity, Seal, damaged};
 use tools::{Service, Tools};
 
 /// What a Job works with besides its database and its store.
+use verdict::Failure;
+
+/// Longest note of a proof: all of a report has to fit into 4096 bytes.
+const NOTE: usize = 300;
 #[derive(Clone, Debug)]
 pub struct Workshop {
     /// Where PostgreSQL's programs are looked for first.
@@ -241,6 +248,7 @@ fn describe(
         format: task.settings.format,
         dump_version: dump_version.to_owned(),
         extensions: facts.extensions,
+        notes: vec![],
         roles: facts.roles,
         tables,
         large_objects: facts.large_objects,
@@ -272,7 +280,8 @@ pub async fn verify_in(
     let (manifest, _) = verify::manifest(store, directory).await?;
     let tools = Tools::find(manifest.major(), &workshop.programs).await?;
     let identity = workshop.identity.as_ref();
-    let mut verified = Verified { level, at: Clock::system().now(), rows_matched: None, assertions: 0, restore_seconds: None };
+    let at = Clock::system().now();
+    let mut verified = Verified { level, at, rows_matched: None, assertions: 0, restore_seconds: None, notes: vec![] };
     match level {
         VerifyLevel::None => {}
         VerifyLevel::Catalog => {
@@ -281,7 +290,8 @@ pub async fn verify_in(
         VerifyLevel::Restore => {
             let source = restore::Source { store, directory, manifest: &manifest, identity };
             let begun = std::time::Instant::now();
-            let compared = tried(assertions, source, (&tools, workshop)).await?;
+            let (compared, notes) = tried(assertions, source, (&tools, workshop)).await?;
+            verified.notes = notes;
             verified.rows_matched = Some(compared.rows);
             verified.assertions = compared.assertions;
             verified.restore_seconds = Some(i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX));
@@ -295,17 +305,20 @@ async fn tried(
     assertions: &[Assertion],
     source: restore::Source<'_>,
     (tools, workshop): (&Tools, &Workshop),
-) -> Result<restore::Compared, Blocked> {
+) -> Result<(restore::Compared, Vec<String>), Blocked> {
     let server = Scratch::start(tools, &workshop.scratch, source.manifest).await?;
     let target = server.database();
-    let outcome = async {
+    let differs = server.differs.iter().map(|differs| shorten(differs, NOTE)).collect();
+    let outcome: Result<restore::Compared, Failure> = async {
         let opened = Session::open(&target).await;
         let session = opened.map_err(|fault| crate::pass::blocked("the server for the restore", &fault))?;
         restore::prepare(&session, source.manifest).await?;
-        restore::fill(source, &target, (tools, &workshop.scratch), &["--no-tablespaces", "--no-subscriptions"], 2).await?;
-        restore::compare(&session, source.manifest, true, assertions).await
+        restore::filled(source, &target, (tools, &workshop.scratch), &["--no-tablespaces", "--no-subscriptions"], 2).await?;
+        Ok(restore::compare(&session, source.manifest, true, assertions).await?)
     }
     .await;
-    server.stop().await;
-    outcome
+    let witness = server.stop().await;
+    let compared = outcome.map_err(|failure| verdict::of(failure, &witness, &workshop.scratch))?;
+    Ok((compared, differs))
+/// What was compared after a restore into a server of our own, and what of the original that server could not have.
 }

@@ -1,33 +1,19 @@
 //! How does a directory become one stream, and a stream a directory again? As a tar archive, through the Job's scratch volume.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::io::SyncIoBridge;
 
+use super::room::unusable;
 use crate::api::Reason;
 use crate::plan::action::Blocked;
 
 /// Bytes between the packer and the pipeline.
 const BETWEEN: usize = 1 << 20;
-
-/// A directory of our own, gone when it is dropped.
-///
-/// # Errors
-/// Why none can be made.
-pub fn directory(scratch: &Path) -> Result<TempDir, Blocked> {
-    tempfile::Builder::new().prefix("pgreeve-").tempdir_in(scratch).map_err(|error| unusable(scratch, &error))
-}
-
-/// The scratch volume does not do what it must.
-pub fn unusable(scratch: &Path, error: &io::Error) -> Blocked {
-    let message = format!("the scratch directory {} cannot be used: {error}; it needs more room (scratch)", scratch.display());
-    Blocked::new(Reason::ScratchFull, message)
-}
 
 /// The files of a directory as a stream, and how the packing ended.
 pub fn pack(directory: PathBuf) -> (impl AsyncRead + Send + Unpin + 'static, impl Future<Output = Result<(), Blocked>>) {

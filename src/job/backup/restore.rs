@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 use super::child;
 use super::seal::{self, Identity};
 use super::tools::{Service, Tools};
+use super::verdict::{self, Failure};
 use super::verify::{feed, unpacked};
 use crate::api::Reason;
 use crate::api::backup::{Assertion, DumpFormat};
 use crate::plan::action::Blocked;
 use crate::plan::backup::Manifest;
 use crate::plan::backup::manifest::TableRows;
-use crate::postgres::{Session, Target};
+use crate::postgres::{Fault, Session, Target};
 use crate::sql::quote;
 use crate::storage::Store;
 
@@ -42,10 +43,24 @@ pub async fn fill(
     options: &[&str],
     jobs: i32,
 ) -> Result<(), Blocked> {
+    filled(source, target, (tools, scratch), options, jobs).await.map_err(Failure::blocked)
+}
+
+/// The same, for whom it matters who has failed.
+///
+/// # Errors
+/// See [`fill`].
+pub async fn filled(
+    source: Source<'_>,
+    target: &Target,
+    (tools, scratch): (&Tools, &Path),
+    options: &[&str],
+    jobs: i32,
+) -> Result<(), Failure> {
     let Source { store, directory, manifest, identity } = source;
     if !manifest.data.recipients.is_empty() && identity.is_none() {
         let message = "the backup is encrypted, and its identity is not given: name it in encryption.identitySecretRef, or identitySecretRef of the Restore's source";
-        return Err(Blocked::new(Reason::SecretNotFound, message));
+        return Err(Blocked::new(Reason::SecretNotFound, message).into());
     }
     let service = Service::of(target, scratch)?;
     let key = format!("{directory}/{}", manifest.data.name);
@@ -55,7 +70,7 @@ pub async fn fill(
         DumpFormat::Plain => {
             let message =
                 "a plain dump is a script, which pgreeve does not run: take it to psql yourself, or back up in format Custom";
-            Err(Blocked::new(Reason::Unsupported, message))
+            Err(Blocked::new(Reason::Unsupported, message).into())
         }
         DumpFormat::Custom => {
             command.arg("--format=custom").stdin(std::process::Stdio::piped());
@@ -65,12 +80,13 @@ pub async fn fill(
             let (opened, ()) = tokio::join!(seal::open(store, &key, &manifest.data, identity, into), feed(stdin, chunks));
             let ended = running.end().await;
             // A damaged object explains why its archive cannot be read.
-            opened.and(ended.map(drop))
+            opened?;
+            ended.map(drop).map_err(Failure::Refused)
         }
         DumpFormat::Directory => {
             let unpacked = unpacked(store, &key, &manifest.data, scratch, identity).await?;
             command.arg("--format=directory").arg("--jobs").arg(jobs.to_string()).arg(unpacked.path().join("dump"));
-            child::start("pg_restore", &mut command)?.end().await.map(drop)
+            child::start("pg_restore", &mut command)?.end().await.map(drop).map_err(Failure::Refused)
         }
     }
 }
@@ -147,7 +163,7 @@ async fn rows(session: &Session, tables: &[TableRows]) -> Result<i64, Blocked> {
         match session.client().query_one(&query, &[]).await {
             Ok(row) if row.get::<_, i64>(0) == *rows => total += rows,
             Ok(row) => differ.push(format!("{table} has {} rows and {rows} were dumped", row.get::<_, i64>(0))),
-            Err(error) => differ.push(format!("{table} cannot be counted: {}", crate::postgres::Fault::from(error).message)),
+            Err(error) => differ.push(refused(&format!("{table} cannot be counted"), error)?),
         }
     }
     let more = differ.len().saturating_sub(3);
@@ -163,6 +179,15 @@ async fn extensions(session: &Session, manifest: &Manifest) -> Result<(), Blocke
     let found = session.client().query(query, &[]).await;
     let found = found.map_err(|error| crate::pass::blocked("looking at the restored extensions", &error.into()))?;
     let found: Vec<String> = found.iter().map(|row| row.get(0)).collect();
+/// What the server refuses differs; where it cannot answer, nothing is known.
+fn refused(what: &str, error: tokio_postgres::Error) -> Result<String, Blocked> {
+    let fault = Fault::from(error);
+    match fault.sqlstate.as_deref() {
+        Some(state) if verdict::speaks(state) => Ok(format!("{what}: {}", fault.message)),
+        _ => Err(crate::pass::blocked(what, &fault)),
+    }
+}
+
     match manifest.extensions.iter().find(|extension| !found.contains(&extension.name)) {
         None => Ok(()),
         Some(extension) => Err(failed(format!("the extension {} is missing in the restored database", extension.name))),
@@ -183,9 +208,7 @@ async fn valid(session: &Session) -> Result<(), Blocked> {
 async fn holds(session: &Session, assertion: &Assertion) -> Result<(), Blocked> {
     let name = &assertion.name;
     let client = session.client();
-    let refused = |error: tokio_postgres::Error| {
-        failed(format!("assertion \"{name}\" cannot be asked: {}", crate::postgres::Fault::from(error).message))
-    };
+    let refused = |error| refused(&format!("assertion \"{name}\" cannot be asked"), error).map_or_else(|blocked| blocked, failed);
     client.batch_execute("BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = '10min'").await.map_err(refused)?;
     let asked =
         client.query_one(&format!("SELECT (\n{}\n)::pg_catalog.int8", assertion.sql.trim().trim_end_matches(';')), &[]).await;

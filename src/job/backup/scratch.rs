@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::child::{self, Running};
-use super::pack;
+use super::room::{self, Room};
 use super::tools::Tools;
+use super::verdict::{self, Witness};
 use crate::api::Reason;
 use crate::plan::action::Blocked;
 use crate::plan::backup::manifest::{Manifest, Properties};
@@ -25,8 +25,8 @@ const DATABASE: &str = "restored";
 /// How long the server may take to come up.
 const START: Duration = Duration::from_secs(60);
 
-/// Durability is of no use to a server that lives for one restore.
-const SETTINGS: [&str; 12] = [
+/// Durability is of no use to a server that lives for one restore. Each of its errors is logged in a line that begins with the SQLSTATE.
+const SETTINGS: [&str; 15] = [
     "listen_addresses=",
     "fsync=off",
     "synchronous_commit=off",
@@ -39,12 +39,15 @@ const SETTINGS: [&str; 12] = [
     "shared_buffers=128MB",
     "maintenance_work_mem=64MB",
     "logging_collector=off",
+    "log_line_prefix=%e ",
+    "log_error_verbosity=terse",
+    "log_min_error_statement=panic",
 ];
 
 /// A server, until it is dropped or stopped.
 pub struct Scratch {
     running: Option<Running>,
-    directory: TempDir,
+    directory: Room,
     /// What of the original could not be had, such as its locale.
     pub differs: Vec<String>,
 }
@@ -59,8 +62,13 @@ impl Scratch {
     /// Starts a server with an empty database like that of the manifest.
     ///
     /// # Errors
-    /// [`Reason::ToolsMissing`] where the image has no server, or what initdb or the server said.
+    /// [`Reason::ToolsMissing`] where the image has no server, [`Reason::ScratchFull`] where it has no room, or what initdb or the server
+    /// said.
     pub async fn start(tools: &Tools, scratch: &Path, manifest: &Manifest) -> Result<Self, Blocked> {
+        Self::started(tools, scratch, manifest).await.map_err(|blocked| verdict::of_start(blocked, scratch))
+    }
+
+    async fn started(tools: &Tools, scratch: &Path, manifest: &Manifest) -> Result<Self, Blocked> {
         if !tools.has_server() {
             let message = format!(
                 "a restore is tried on a server of major {}, and there is no initdb or postgres beside pg_dump: in a Pod, correct the operator's images.postgres; elsewhere install postgresql-{}",
@@ -69,13 +77,14 @@ impl Scratch {
             );
             return Err(Blocked::new(Reason::ToolsMissing, message));
         }
-        let directory = pack::directory(scratch)?;
+        let directory = Room::on(scratch).await?;
         let data = directory.path().join("data");
         let mut initdb = tools.program("initdb");
         initdb
             .args(["--username", SUPERUSER, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"])
             .arg(&data);
-        child::start("initdb", as_nobody_special(&mut initdb, &directory)?)?.end().await?;
+        let made = child::start("initdb", as_nobody_special(&mut initdb, &directory)?)?.end().await;
+        made.map_err(|ended| ended.blocked)?;
         let mut postgres = tools.bound("postgres").await;
         postgres.arg("-D").arg(&data).arg("-k").arg(directory.path());
         postgres.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
@@ -93,21 +102,14 @@ impl Scratch {
             match Session::open(&target).await {
                 Ok(session) => return Ok(session),
                 Err(fault) if begun.elapsed() > START => {
-                    let said = match self.running.take() {
-                        Some(running) => {
-                            running.kill().await;
-                            fault.to_string()
-                        }
-                        None => fault.to_string(),
-                    };
-                    return Err(Blocked::new(Reason::ToolFailed, format!("the server for the restore did not come up: {said}")));
+                    return Err(Blocked::new(Reason::ToolFailed, format!("the server for the restore did not come up: {fault}")));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
             let has_ended = self.running.as_mut().is_some_and(|running| matches!(running.child.try_wait(), Ok(Some(_))));
             if has_ended && let Some(running) = self.running.take() {
                 let quiet = || Blocked::new(Reason::ToolFailed, "the server for the restore ended by itself");
-                return Err(running.end().await.err().unwrap_or_else(quiet));
+                return Err(running.end().await.err().map_or_else(quiet, |ended| ended.blocked));
             }
         }
     }
@@ -120,8 +122,14 @@ impl Scratch {
         }
         let like = &manifest.database.properties;
         if let Err(error) = session.client().batch_execute(&create(like)).await {
-            let said = crate::postgres::Fault::from(error).message;
-            self.differs.push(format!("the locale of the database is not known here ({said}), so it was restored with locale C"));
+            let fault = crate::postgres::Fault::from(error);
+            if !fault.sqlstate.as_deref().is_some_and(verdict::speaks) {
+                return Err(crate::pass::blocked("preparing the server for the restore", &fault));
+            }
+            let locale = like.locale.as_deref().unwrap_or(&like.collate);
+            let said = &fault.message;
+            self.differs
+                .push(format!("restored with locale C, since this server does not know the database's own, {locale}: {said}"));
             let plain = format!("CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING {}", literal(&like.encoding));
             session.client().batch_execute(&plain).await.map_err(refused)?;
         }
@@ -144,24 +152,24 @@ impl Scratch {
         self.target(DATABASE)
     }
 
-    /// Ends the server and removes its files.
-    pub async fn stop(mut self) {
-        if let Some(running) = self.running.take() {
-            running.kill().await;
-        }
+    /// Ends the server, removes its files, and answers what is known of it.
+    pub async fn stop(mut self) -> Witness {
+        let Some(mut running) = self.running.take() else { return Witness { runs: false, log: String::new() } };
+        let runs = matches!(running.child.try_wait(), Ok(None));
+        Witness { runs, log: running.kill().await }
     }
 }
 
 /// PostgreSQL refuses to run as root, as which a person may well run us on a machine of their own: then it runs as whom the directory
 /// is given to. A Pod never runs as root.
-fn as_nobody_special<'a>(command: &'a mut Command, directory: &TempDir) -> Result<&'a mut Command, Blocked> {
+fn as_nobody_special<'a>(command: &'a mut Command, directory: &Room) -> Result<&'a mut Command, Blocked> {
     let path: PathBuf = directory.path().to_owned();
     let owner = std::fs::metadata(&path).map(|found| std::os::unix::fs::MetadataExt::uid(&found));
     if owner.ok() != Some(0) && !is_given(&path) {
         return Ok(command);
     }
     let given = std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY));
-    given.map_err(|error| pack::unusable(&path, &error))?;
+    given.map_err(|error| room::unusable(&path, &error))?;
     Ok(command.uid(NOBODY).gid(NOBODY))
 }
 

@@ -6,8 +6,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 use tokio::sync::mpsc;
 
-use super::child;
+use super::child::{self, Ended};
 use super::pack;
+use super::room::Room;
 use super::seal::{self, Identity, damaged};
 use super::tools::Tools;
 use crate::api::Reason;
@@ -50,14 +51,17 @@ pub async fn read_back(
             let mut command = tools.program("pg_restore");
             command.args(["--format=directory", "--file=/dev/null"]).arg(unpacked.path().join("dump"));
             let ended = child::start("pg_restore", &mut command)?.end().await;
-            ended.map(drop).map_err(|blocked| unreadable(&store.url(&key), &blocked))
+            ended.map(drop).map_err(|ended| unreadable(&store.url(&key), ended))
         }
     }
 }
 
-/// The dump is what was written, and no dump.
-fn unreadable(url: &str, blocked: &Blocked) -> Blocked {
-    damaged(url, &format!("it cannot be read to its end: {}", blocked.message))
+/// The dump is what was written, and no dump; unless the program was kept from reading it, which says nothing of it.
+fn unreadable(url: &str, ended: Ended) -> Blocked {
+    if !ended.is_verdict() {
+        return ended.blocked;
+    }
+    damaged(url, &format!("it cannot be read to its end: {}", ended.blocked.message))
 }
 
 async fn discard(store: &Store, key: &str, object: &Object, identity: Option<&Identity>) -> Result<(), Blocked> {
@@ -84,7 +88,7 @@ async fn to_program(
     let (opened, ()) = tokio::join!(seal::open(store, key, object, identity, into), feed(stdin, chunks));
     let ended = running.end().await;
     opened?;
-    ended.map(drop).map_err(|blocked| unreadable(&store.url(key), &blocked))
+    ended.map(drop).map_err(|ended| unreadable(&store.url(key), ended))
 }
 
 /// Writes what comes to a program, and closes its input. Where it takes no more, it says why itself; the rest is read all the same.
@@ -131,8 +135,8 @@ pub async fn unpacked(
     object: &Object,
     scratch: &Path,
     identity: Option<&Identity>,
-) -> Result<tempfile::TempDir, Blocked> {
-    let directory = pack::directory(scratch)?;
+) -> Result<Room, Blocked> {
+    let directory = Room::on(scratch).await?;
     let (into, chunks) = mpsc::channel(UNDER_WAY);
     let unpacking = pack::unpack(chunks, directory.path().to_owned());
     let (opened, unpacked) = tokio::join!(seal::open(store, key, object, identity, into), unpacking);

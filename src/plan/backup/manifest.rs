@@ -241,6 +241,9 @@ impl Manifest {
                 Err(format!("was written by {writer}, in a format that this version does not know"))
             }
             _ => serde_json::from_value(value).map_err(|error| format!("is no manifest: {error}")),
+    /// What was otherwise in the restored database than in the original, though the proof holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
         }
     }
 

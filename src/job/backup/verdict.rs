@@ -1,0 +1,129 @@
+//! What does it say of a backup that its restore failed? That it cannot be restored; unless something befell the server, the disk or the
+//! program that tried it, in which case it says nothing.
+
+use std::path::Path;
+
+use super::child::Ended;
+use super::room;
+use crate::api::Reason;
+use crate::plan::action::Blocked;
+
+/// Why a database was not filled, or is not what was dumped.
+#[derive(Debug)]
+pub enum Failure {
+    /// `pg_restore` did not end well.
+    Refused(Ended),
+    /// Anything else.
+    Other(Blocked),
+}
+
+impl From<Blocked> for Failure {
+    fn from(blocked: Blocked) -> Self {
+        Self::Other(blocked)
+    }
+}
+
+impl Failure {
+    /// What it amounts to, whoever has failed.
+    pub fn blocked(self) -> Blocked {
+        match self {
+            Self::Refused(Ended { blocked, .. }) | Self::Other(blocked) => blocked,
+        }
+    }
+}
+
+/// What is known of the server on which a restore was tried.
+#[derive(Debug)]
+pub struct Witness {
+    /// Whether it still ran.
+    pub runs: bool,
+    /// What it logged last: each error in a line that begins with its SQLSTATE.
+    pub log: String,
+}
+
+impl Witness {
+    /// The SQLSTATEs of its last errors, and their messages.
+    fn errors(&self) -> impl Iterator<Item = (&str, &str)> {
+        let errors = self.log.lines().filter_map(|line| line.split_once(' '));
+        errors.filter(|(_, said)| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|level| said.starts_with(level)))
+    }
+
+    fn has_room(&self) -> bool {
+        !self.errors().any(|(state, said)| state == "53100" || said.ends_with(": Disk quota exceeded"))
+    }
+
+    /// Whether nothing befell it.
+    fn is_well(&self) -> bool {
+        // Its postmaster says so where a process of it was killed, as by a kernel that needs memory.
+        let crashed = self.log.contains(") was terminated by signal ");
+        self.runs && !crashed && self.errors().all(|(state, _)| speaks(state))
+    }
+}
+
+/// Whether an error of this SQLSTATE speaks of what was restored, and not of the server that it was restored on: not of resources
+/// (class 53), its end (57P) or its file system (58000, 58030). An extension or a library that lacks is 58P01.
+pub fn speaks(state: &str) -> bool {
+    !["53", "57P"].iter().any(|class| state.starts_with(class)) && !["58000", "58030"].contains(&state)
+}
+
+/// What a failure amounts to that came about on a server of our own.
+pub fn of(failure: Failure, server: &Witness, scratch: &Path) -> Blocked {
+    let refused = matches!(&failure, Failure::Refused(ended) if ended.is_verdict());
+    let blocked = failure.blocked();
+    if matches!(blocked.reason, Reason::ToolFailed | Reason::ActionFailed | Reason::ConnectionLost) && !server.has_room() {
+        return room::full(&format!("the scratch directory {} is full: {}", scratch.display(), blocked.message));
+    }
+    if refused && server.is_well() {
+        return Blocked::new(Reason::VerificationFailed, format!("it cannot be restored: {}", blocked.message));
+    }
+    blocked
+}
+
+/// The same of a server that did not come up.
+pub fn of_start(blocked: Blocked, scratch: &Path) -> Blocked {
+    let is_full = ["No space left on device", "Disk quota exceeded"].iter().any(|said| blocked.message.contains(said));
+    if !is_full || blocked.reason == Reason::ScratchFull {
+        return blocked;
+    }
+    room::full(&format!("the scratch directory {} is full: {}", scratch.display(), blocked.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(said: &str, killed: bool, log: &str) -> Reason {
+        let blocked = Blocked::new(Reason::ToolFailed, format!("pg_restore ended: {said}"));
+        let ended = Ended { blocked, said: said.into(), killed };
+        of(Failure::Refused(ended), &Witness { runs: true, log: log.into() }, Path::new("/scratch")).reason
+    }
+
+    #[test]
+    fn what_a_dump_holds_is_its_fault_and_what_befalls_its_server_is_not() {
+        let cases = [
+            ("23514 ERROR:  new row violates check constraint", Reason::VerificationFailed),
+            ("58P01 ERROR:  could not access file \"$libdir/postgis-3\": No such file or directory", Reason::VerificationFailed),
+            ("0A000 ERROR:  extension \"postgis\" is not available", Reason::VerificationFailed),
+            ("22P02 ERROR:  invalid input syntax for type integer: \"No space left on device\"", Reason::VerificationFailed),
+            // One worker of two was refused, and the other one told to stop.
+            ("23505 ERROR:  duplicate key\n57014 ERROR:  canceling statement due to user request", Reason::VerificationFailed),
+            ("00000 LOG:  checkpoints are occurring too frequently", Reason::VerificationFailed),
+            ("53100 ERROR:  could not extend file \"base/5/1\": No space left on device", Reason::ScratchFull),
+            ("53100 PANIC:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device", Reason::ScratchFull),
+            ("58030 ERROR:  could not write to file \"base/5/1\": Disk quota exceeded", Reason::ScratchFull),
+            ("53200 ERROR:  out of memory", Reason::ToolFailed),
+            ("58030 ERROR:  could not read block 7: Input/output error", Reason::ToolFailed),
+            ("57P01 FATAL:  terminating connection due to administrator command", Reason::ToolFailed),
+            ("00000 LOG:  server process (PID 7) was terminated by signal 9: Killed", Reason::ToolFailed),
+        ];
+        for (log, reason) in cases {
+            assert_eq!(judged("pg_restore: error: it was refused", false, log), reason, "{log}");
+        }
+        assert_eq!(judged("", true, ""), Reason::ToolFailed);
+        assert_eq!(judged("pg_restore: error: out of memory", false, ""), Reason::ToolFailed);
+        assert_eq!(judged("pg_restore: error: unexpected end of file", false, ""), Reason::VerificationFailed);
+        let damaged = Failure::Other(Blocked::new(Reason::BackupDamaged, "it is gone"));
+        let server = Witness { runs: false, log: String::new() };
+        assert_eq!(of(damaged, &server, Path::new("/scratch")).reason, Reason::BackupDamaged);
+    }
+}
