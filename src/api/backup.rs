@@ -165,17 +165,6 @@ impl Default for Content {
     }
 }
 
-impl Content {
-    /// Whether all of the database is dumped: every schema and table with its definition and its rows.
-    pub fn is_whole(&self) -> bool {
-        self.schemas.is_empty()
-            && self.tables.is_empty()
-            && self.exclude_tables.is_empty()
-            && self.exclude_rows.is_empty()
-            && self.what == What::All
-    }
-}
-
 /// Definitions, rows or both.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum What {

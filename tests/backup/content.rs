@@ -169,6 +169,45 @@ async fn a_choice_is_what_was_chosen_and_what_it_lacks_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_not_there_is_no_smaller_backup() {
+    let world = World::new(&format!("{SHOP}; create schema app; create table app.orders (n int)")).await;
+    for wrong in ["typo", "App", "pg_catalog"] {
+        let task = world.task(json!({"content": {"schemas": ["app", wrong]}}));
+        let blocked = world.back_up(&task).await.unwrap_err();
+        assert_eq!(blocked.reason, Reason::InvalidSpec, "{}", blocked.message);
+        let says = format!("content.schemas names {wrong}, and there is no such schema (names are case-sensitive)");
+        assert!(blocked.message.contains(&says), "{}", blocked.message);
+        assert!(world.files().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_other_schemas_than_public_are_restored_with_their_schemas() {
+    let world = World::new(SHOP).await;
+    let name = &world.database.name;
+    let app = format!("{name}_app");
+    let sql = format!(
+        "create role {app}; create schema audit authorization {app}; create schema \"of 2026\";
+         create table audit.log (n int, at date) partition by range (at); alter table audit.log owner to {app};
+         create table \"of 2026\".\"Log\" partition of audit.log for values from ('2026-01-01') to ('2027-01-01');
+         insert into audit.log values (1, '2026-05-05')"
+    );
+    world.admin.batch_execute(&sql).await.unwrap();
+    let tables = json!([{"schema": "audit", "name": "log"}, {"name": "users"}]);
+    for (number, (what, rows)) in [("All", 2001), ("SchemaOnly", 0)].into_iter().enumerate() {
+        let mut task = world.task(json!({"content": {"tables": tables, "what": what, "globals": false}}));
+        task.directory = format!("case-{number}");
+        let done = world.back_up(&task).await.unwrap();
+        assert_eq!(done.rows, rows);
+        let owned = format!("select count(*) from pg_namespace where nspname = 'audit' and nspowner = '{app}'::regrole");
+        let assertions = json!([{"name": "the schema's owner", "sql": owned, "equals": 1},
+            {"name": "partitions", "sql": "select count(*) from pg_inherits", "equals": 1}]);
+        let verified = world.verify(&task, "Restore", assertions).await.unwrap();
+        assert_eq!(verified.rows_matched, Some(rows), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_objects_owners_grants_and_settings_are_not_lost() {
     let world = World::new(SHOP).await;
     let name = &world.database.name;

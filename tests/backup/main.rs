@@ -11,5 +11,6 @@ mod faults;
 mod memory;
 mod program;
 mod secrets;
+mod source;
 mod verdict;
 mod world;

@@ -89,6 +89,35 @@ fn altered(world: &World, from: &str, to: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_objects_extensions_and_tables_that_lack_after_a_restore_are_seen() {
+    let world = World::new(&format!("{SHOP}; create extension hstore; select lo_create(4711); drop view recent")).await;
+    // A dump that leaves tables out has extensions and large objects all the same.
+    let task = world.task(json!({"content": {"excludeTables": [{"name": "events"}]}}));
+    world.back_up(&task).await.unwrap();
+    world.verify(&task, "Restore", json!([])).await.unwrap();
+    let cases = [
+        ("\"largeObjects\": 1", "\"largeObjects\": 2", "1 large objects are there, and 2 were dumped"),
+        ("\"hstore\"", "\"hstore_of_others\"", "extension hstore_of_others is missing"),
+    ];
+    for (from, to, says) in cases {
+        altered(&world, from, to);
+        let blocked = world.verify(&task, "Restore", json!([])).await.unwrap_err();
+        assert_eq!(blocked.reason, Reason::VerificationFailed);
+        assert!(blocked.message.contains(says), "{}", blocked.message);
+        altered(&world, to, from);
+    }
+    // A dump of definitions has tables without any row to count.
+    let mut definitions = world.task(json!({"content": {"what": "SchemaOnly"}}));
+    definitions.directory = "a/definitions".into();
+    world.back_up(&definitions).await.unwrap();
+    world.verify(&definitions, "Restore", json!([])).await.unwrap();
+    altered(&world, "\"name\": \"events\"", "\"name\": \"happenings\"");
+    let blocked = world.verify(&definitions, "Restore", json!([])).await.unwrap_err();
+    assert_eq!(blocked.reason, Reason::VerificationFailed);
+    assert!(blocked.message.contains("public.happenings is missing in the restored database"), "{}", blocked.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restore_in_another_locale_than_the_databases_own_says_so() {
     let world = World::new(SHOP).await;
     let task = world.task(json!({}));

@@ -6,11 +6,12 @@ use std::process::Stdio;
 use tokio::io::AsyncRead;
 use tokio::process::Command;
 
-use super::child::{self, Running};
-use super::facts::{Facts, Selection};
+use super::child::{self, Ended, Running};
+use super::facts::Facts;
 use super::gather;
 use super::room::Room;
 use super::seal::{self, Seal};
+use super::selection::Selection;
 use super::tools::{Service, Tools};
 use crate::api::backup::{CompressionMethod, DumpFormat, What};
 use crate::api::{Reason, TableName};
@@ -95,8 +96,17 @@ async fn piped(name: &str, command: &mut Command, store: &Store, key: &str, seal
     seal::store(store, key, seal, stdout, ended(running)).await
 }
 
+/// Waits for the end of a program that reads the database.
 async fn ended(running: Running) -> Result<(), Blocked> {
-    running.end().await.map(drop).map_err(|ended| ended.blocked)
+    let ended = running.end().await;
+    ended.map(drop).map_err(|Ended { blocked, said, .. }| {
+        // Before it is started, tables and sequences are looked at; this is of large objects, and of what was revoked meanwhile.
+        if said.contains("permission denied for") {
+            let message = format!("{}; grant it to the role of the connection, or connect as the owner", blocked.message);
+            return Blocked::new(Reason::MissingPrivilege, message);
+        }
+        blocked
+    })
 }
 
 fn arguments(task: &DumpDatabase, facts: &Facts) -> Vec<String> {
@@ -112,6 +122,8 @@ fn arguments(task: &DumpDatabase, facts: &Facts) -> Vec<String> {
         "--compress=0".into(),
         format!("--snapshot={}", facts.name),
         "--no-password".into(),
+        // A name that matches nothing is an error, should a schema or a table have gone meanwhile.
+        "--strict-names".into(),
         LOCK_WAIT.into(),
     ];
     match content.what {

@@ -1,15 +1,13 @@
 //! What is backed up? One snapshot that the dump shares, and in it what a dump does not say: how the database was made, and how many rows
 //! every table has.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::backup::{Content, What};
-use crate::api::{Reason, TableName};
+use super::selection::{self, Selection};
+use crate::api::backup::Content;
 use crate::plan::action::Blocked;
-use crate::plan::backup::manifest::{Database, Extension, Grant, Properties, Setting, Snapshot, TableRows};
+use crate::plan::backup::manifest::{Database, Extension, Grant, Properties, Schema, Setting, Snapshot, TableRows};
 use crate::postgres::{Fault, Session, server};
 use crate::sql::quote;
 
@@ -39,30 +37,8 @@ pub struct Facts {
     pub large_objects: i64,
     /// The tables that are dumped with their rows, and those that are dumped without.
     pub selection: Selection,
-}
-
-/// Which tables a dump takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// Tables whose rows are dumped.
-    pub with_rows: Vec<TableName>,
-    /// Tables that are dumped without their rows.
-    pub without_rows: Vec<TableName>,
-    /// What the dump's arguments name: tables that are taken, with their partitions.
-    pub taken: Vec<TableName>,
-    /// Tables that are left out, with their partitions.
-    pub left_out: Vec<TableName>,
-}
-
-/// A table as the catalog has it.
-#[derive(Clone, Debug)]
-struct Found {
-    oid: u32,
-    name: TableName,
-    /// Whether it has rows of its own.
-    is_plain: bool,
-    hides_rows: bool,
-    parents: Vec<u32>,
+    /// Of chosen tables, the schemas that they lie in.
+    pub schemas: Vec<Schema>,
 }
 
 /// Takes the snapshot and looks.
@@ -82,9 +58,9 @@ pub async fn observe(session: &Session, content: &Content) -> Result<Facts, Bloc
         .map_err(|error| refused(error.into()))?;
     let at: Timestamp = row.get(1);
     let database = database(session).await.map_err(refused)?;
-    let tables = tables(session).await.map_err(refused)?;
-    let selection = select(&tables, content)?;
-    visible(&tables, &selection, &database.properties.owner)?;
+    let selection = selection::observe(session, content, &database.properties.owner).await?;
+    let schemas =
+        if content.tables.is_empty() { vec![] } else { selection::schemas(session, &selection).await.map_err(refused)? };
     let extensions = extensions(session).await.map_err(refused)?;
     let roles = roles(session).await.map_err(refused)?;
     let large_objects = client.query_one("SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata", &[]).await;
@@ -97,6 +73,7 @@ pub async fn observe(session: &Session, content: &Content) -> Result<Facts, Bloc
         roles,
         large_objects,
         selection,
+        schemas,
     })
 }
 
@@ -111,6 +88,10 @@ pub fn omitted(facts: &Facts, content: &Content) -> Vec<String> {
     let ours: Vec<&str> = ours.collect();
     if chooses && !ours.is_empty() {
         omitted.push(format!("the extensions {}: a choice of schemas or tables leaves them out", ours.join(", ")));
+    }
+    let unlogged: Vec<String> = facts.selection.unlogged.iter().map(ToString::to_string).collect();
+    if !unlogged.is_empty() {
+        omitted.push(format!("the rows of the unlogged tables {}: a standby does not have them", unlogged.join(", ")));
     }
     omitted
 }
@@ -196,41 +177,6 @@ async fn database(session: &Session) -> Result<Database, Fault> {
     })
 }
 
-/// Tables of users: neither the system's nor an extension's, whose own tables come with it.
-async fn tables(session: &Session) -> Result<Vec<Found>, Fault> {
-    let query = "SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind = 'r', pg_catalog.row_security_active(c.oid), \
-        ARRAY(SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) \
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e') \
-        ORDER BY 2, 3";
-    let rows = session.client().query(query, &[]).await?;
-    let found = |row: &tokio_postgres::Row| Found {
-        oid: row.get(0),
-        name: TableName { schema: row.get(1), name: row.get(2) },
-        is_plain: row.get(3),
-        // Row security is off in this session, so that a table that it concerns would be refused; this says which.
-        hides_rows: row.get(4),
-        parents: row.get(5),
-    };
-    Ok(rows.iter().map(found).collect())
-}
-
-/// Row security that applies to us would make the dump fail in its middle.
-fn visible(tables: &[Found], selection: &Selection, owner: &str) -> Result<(), Blocked> {
-    let hidden = tables.iter().find(|found| found.hides_rows && selection.with_rows.contains(&found.name));
-    match hidden {
-        None => Ok(()),
-        Some(found) => {
-            let message = format!(
-                "row security hides rows of {} from this role, so a dump would lack them; back up as its owner ({owner} owns the database), or run: ALTER ROLE … BYPASSRLS",
-                found.name
-            );
-            Err(Blocked::new(Reason::MissingPrivilege, message))
-        }
-    }
-}
-
 async fn extensions(session: &Session) -> Result<Vec<Extension>, Fault> {
     let query = "SELECT extname::pg_catalog.text, extversion FROM pg_catalog.pg_extension ORDER BY 1";
     let rows = session.client().query(query, &[]).await?;
@@ -245,96 +191,4 @@ async fn roles(session: &Session) -> Result<Vec<String>, Fault> {
         AND (s.dbid = d.oid OR (s.dbid = 0 AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND s.objid = d.oid)))) ORDER BY 1";
     let rows = session.client().query(query, &[]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-/// Which tables the dump takes, by the rules of `pg_dump`, except that a table comes and goes with its partitions.
-fn select(tables: &[Found], content: &Content) -> Result<Selection, Blocked> {
-    let by_name: BTreeMap<&TableName, &Found> = tables.iter().map(|found| (&found.name, found)).collect();
-    let family = |field: &str, names: &[TableName]| -> Result<BTreeSet<u32>, Blocked> {
-        let mut family = BTreeSet::new();
-        for name in names {
-            let found = by_name.get(name).ok_or_else(|| {
-                let message = format!("content.{field} names {name}, and there is no such table (names are case-sensitive)");
-                Blocked::new(Reason::TableNotFound, message)
-            })?;
-            family.insert(found.oid);
-        }
-        loop {
-            let before = family.len();
-            let children = tables.iter().filter(|found| found.parents.iter().any(|parent| family.contains(parent)));
-            let children: Vec<u32> = children.map(|found| found.oid).collect();
-            family.extend(children);
-            if family.len() == before {
-                return Ok(family);
-            }
-        }
-    };
-    let taken = family("tables", &content.tables)?;
-    let left_out = family("excludeTables", &content.exclude_tables)?;
-    let bare = family("excludeRows", &content.exclude_rows)?;
-    let names =
-        |oids: &BTreeSet<u32>| tables.iter().filter(|found| oids.contains(&found.oid)).map(|found| found.name.clone()).collect();
-    let mut selection = Selection { taken: names(&taken), left_out: names(&left_out), ..Selection::default() };
-    for found in tables {
-        let chosen = (content.schemas.is_empty() && content.tables.is_empty())
-            || content.schemas.contains(&found.name.schema)
-            || taken.contains(&found.oid);
-        if !chosen || left_out.contains(&found.oid) || !found.is_plain || content.what == What::SchemaOnly {
-            continue;
-        }
-        let list = if bare.contains(&found.oid) { &mut selection.without_rows } else { &mut selection.with_rows };
-        list.push(found.name.clone());
-    }
-    Ok(selection)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn name(text: &str) -> TableName {
-        let (schema, name) = text.split_once('.').unwrap();
-        TableName { schema: schema.into(), name: name.into() }
-    }
-
-    fn tables() -> Vec<Found> {
-        let found = |oid: u32, text: &str, is_plain: bool, parents: &[u32]| Found {
-            oid,
-            name: name(text),
-            is_plain,
-            hides_rows: false,
-            parents: parents.to_vec(),
-        };
-        vec![
-            found(1, "public.events", false, &[]),
-            found(2, "public.events_1", true, &[1]),
-            found(3, "public.events_2", false, &[1]),
-            found(4, "public.events_2_a", true, &[3]),
-            found(5, "public.users", true, &[]),
-            found(6, "audit.log", true, &[]),
-        ]
-    }
-
-    fn select(content: Value) -> Result<Selection, Blocked> {
-        super::select(&tables(), &serde_json::from_value(content).unwrap())
-    }
-
-    #[test]
-    fn a_table_comes_and_goes_with_its_partitions() {
-        let selection = select(json!({"tables": [{"name": "events"}]})).unwrap();
-        assert_eq!(selection.with_rows, [name("public.events_1"), name("public.events_2_a")]);
-        assert_eq!(selection.taken.len(), 4);
-        let selection = select(json!({"excludeTables": [{"name": "events"}]})).unwrap();
-        assert_eq!(selection.with_rows, [name("public.users"), name("audit.log")]);
-        let selection = select(json!({"excludeRows": [{"name": "events"}], "schemas": ["public"]})).unwrap();
-        assert_eq!((selection.with_rows, selection.without_rows.len()), (vec![name("public.users")], 2));
-    }
-
-    #[test]
-    fn a_table_that_is_not_there_is_no_empty_backup() {
-        let blocked = select(json!({"tables": [{"name": "user"}]})).unwrap_err();
-        assert!(blocked.message.contains("content.tables names public.user"), "{}", blocked.message);
-    }
 }

@@ -11,6 +11,7 @@ use crate::api::backup::{DumpFormat, Tables, What};
 use crate::api::restore::Like;
 use crate::plan::action::Blocked;
 use crate::plan::backup::{InspectBackup, Manifest, manifest};
+use crate::plan::hex;
 use crate::postgres::{Session, databases, server};
 use crate::storage::Store;
 
@@ -74,7 +75,7 @@ pub async fn run(task: &InspectBackup, access: &Access) -> Result<Inspected, Blo
 
 /// SHA-256 in hexadecimal.
 pub fn checksum(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(content))
 }
 
 /// Whether it is a backup that becomes a database.
@@ -116,7 +117,7 @@ async fn fits(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
     let extensions: Vec<&str> = manifest.extensions.iter().map(|extension| extension.name.as_str()).collect();
     let lacking: Vec<String> =
         session.client().query(lacking, &[&extensions]).await.map_err(refused)?.iter().map(|row| row.get(0)).collect();
-    if !lacking.is_empty() && manifest.content.schemas.is_empty() && manifest.content.tables.is_empty() {
+    if !lacking.is_empty() && manifest.holds_extensions() {
         let message = format!("the backup has extensions that this server lacks: {}; install their packages", listed(&lacking));
         return Err(Blocked::new(Reason::ExtensionMissing, message));
     }

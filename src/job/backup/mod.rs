@@ -24,6 +24,7 @@ pub mod restore;
 pub mod scratch;
 mod room;
 pub mod seal;
+mod selection;
 pub mod tools;
 mod unseal;
 pub mod verify;
@@ -251,6 +252,8 @@ fn describe(
         notes: vec![],
         roles: facts.roles,
         tables,
+        definitions: facts.selection.definitions,
+        schemas: facts.schemas,
         large_objects: facts.large_objects,
         data,
         globals,

@@ -10,13 +10,13 @@ use super::seal::{self, Identity};
 use super::tools::{Service, Tools};
 use super::verdict::{self, Failure};
 use super::verify::{feed, unpacked};
-use crate::api::Reason;
 use crate::api::backup::{Assertion, DumpFormat};
+use crate::api::{Reason, TableName};
 use crate::plan::action::Blocked;
 use crate::plan::backup::Manifest;
-use crate::plan::backup::manifest::TableRows;
+use crate::plan::backup::manifest::{Schema, TableRows};
 use crate::postgres::{Fault, Session, Target};
-use crate::sql::quote;
+use crate::sql::quote::{self, ident};
 use crate::storage::Store;
 
 /// A dump in a store, and what opens it.
@@ -91,16 +91,36 @@ pub async fn filled(
     }
 }
 
-/// Makes an empty database ready: a dump of chosen schemas creates the schema `public` too, which every database has.
+/// Makes an empty database ready. A dump of chosen schemas creates the schema `public` too, which every database has; one of chosen tables
+/// creates none of the schemas that they lie in.
 ///
 /// # Errors
-/// Where `public` is not empty, or may not be dropped.
+/// Where `public` is not empty, or may not be dropped, or a schema not be created.
 pub async fn prepare(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
-    if !manifest.content.schemas.iter().any(|schema| schema == "public") {
+    if manifest.content.schemas.iter().any(|schema| schema == "public") {
+        let dropped = session.client().batch_execute("DROP SCHEMA IF EXISTS public RESTRICT").await;
+        dropped.map_err(|error| crate::pass::blocked("making room for the schema public of the backup", &error.into()))?;
+    }
+    let names: Vec<&str> = manifest.schemas.iter().map(|schema| schema.name.as_str()).collect();
+    let query = "SELECT nspname::pg_catalog.text FROM pg_catalog.pg_namespace WHERE nspname = ANY($1::pg_catalog.text[])";
+    let found = session.client().query(query, &[&names]).await;
+    let found = found.map_err(|error| crate::pass::blocked("looking at the schemas", &error.into()))?;
+    let found: Vec<String> = found.iter().map(|row| row.get(0)).collect();
+    for schema in manifest.schemas.iter().filter(|schema| !found.contains(&schema.name)) {
+        create(session, schema).await?;
+    }
+    Ok(())
+}
+
+async fn create(session: &Session, schema: &Schema) -> Result<(), Blocked> {
+    let create = format!("CREATE SCHEMA {}", ident(&schema.name));
+    let owned = session.client().batch_execute(&format!("{create} AUTHORIZATION {}", ident(&schema.owner))).await;
+    // Where that role is not here, or not ours to give things to, the schema is our own.
+    if owned.is_ok() {
         return Ok(());
     }
-    let dropped = session.client().batch_execute("DROP SCHEMA IF EXISTS public RESTRICT").await;
-    dropped.map_err(|error| crate::pass::blocked("making room for the schema public of the backup", &error.into()))
+    let created = session.client().batch_execute(&create).await;
+    created.map_err(|error| crate::pass::blocked(&format!("creating the schema {} of the backup", schema.name), &error.into()))
 }
 
 /// A table, or the like, that a user has made in the database: then it is not empty.
@@ -140,8 +160,12 @@ pub async fn compare(
     if counts {
         compared.rows = rows(session, &manifest.tables).await?;
     }
-    if manifest.content.is_whole() {
+    definitions(session, manifest).await?;
+    if manifest.holds_extensions() {
         extensions(session, manifest).await?;
+    }
+    if manifest.holds_large_objects() {
+        large_objects(session, manifest).await?;
     }
     valid(session).await?;
     for assertion in assertions {
@@ -153,6 +177,15 @@ pub async fn compare(
 
 fn failed(message: String) -> Blocked {
     Blocked::new(Reason::VerificationFailed, message)
+}
+
+/// What the server refuses differs; where it cannot answer, nothing is known.
+fn refused(what: &str, error: tokio_postgres::Error) -> Result<String, Blocked> {
+    let fault = Fault::from(error);
+    match fault.sqlstate.as_deref() {
+        Some(state) if verdict::speaks(state) => Ok(format!("{what}: {}", fault.message)),
+        _ => Err(crate::pass::blocked(what, &fault)),
+    }
 }
 
 async fn rows(session: &Session, tables: &[TableRows]) -> Result<i64, Blocked> {
@@ -174,20 +207,37 @@ async fn rows(session: &Session, tables: &[TableRows]) -> Result<i64, Blocked> {
     }
 }
 
+/// Tables whose rows nobody counts are there at least.
+async fn definitions(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        manifest.definitions.iter().map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
+    let query = "SELECT wanted.schema, wanted.name FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE n.nspname = wanted.schema AND c.relname = wanted.name AND c.relkind IN ('r', 'p')) LIMIT 1";
+    let lacking = session.client().query_opt(query, &[&schemas, &names]).await;
+    match lacking.map_err(|error| crate::pass::blocked("looking at the restored tables", &error.into()))? {
+        None => Ok(()),
+        Some(row) => {
+            let table = TableName { schema: row.get(0), name: row.get(1) };
+            Err(failed(format!("the table {table} is missing in the restored database")))
+        }
+    }
+}
+
+async fn large_objects(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
+    let found = session.client().query_one("SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata", &[]).await;
+    let found: i64 = found.map_err(|error| crate::pass::blocked("counting the large objects", &error.into()))?.get(0);
+    if found == manifest.large_objects {
+        return Ok(());
+    }
+    Err(failed(format!("{found} large objects are there, and {} were dumped", manifest.large_objects)))
+}
+
 async fn extensions(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
     let query = "SELECT extname::pg_catalog.text FROM pg_catalog.pg_extension";
     let found = session.client().query(query, &[]).await;
     let found = found.map_err(|error| crate::pass::blocked("looking at the restored extensions", &error.into()))?;
     let found: Vec<String> = found.iter().map(|row| row.get(0)).collect();
-/// What the server refuses differs; where it cannot answer, nothing is known.
-fn refused(what: &str, error: tokio_postgres::Error) -> Result<String, Blocked> {
-    let fault = Fault::from(error);
-    match fault.sqlstate.as_deref() {
-        Some(state) if verdict::speaks(state) => Ok(format!("{what}: {}", fault.message)),
-        _ => Err(crate::pass::blocked(what, &fault)),
-    }
-}
-
     match manifest.extensions.iter().find(|extension| !found.contains(&extension.name)) {
         None => Ok(()),
         Some(extension) => Err(failed(format!("the extension {} is missing in the restored database", extension.name))),

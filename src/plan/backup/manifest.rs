@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::TableName;
-use crate::api::backup::{CompressionMethod, Content, DumpFormat, VerifyLevel};
+use crate::api::backup::{CompressionMethod, Content, DumpFormat, VerifyLevel, What};
 
 /// Format of the manifests that this version writes; a reader refuses a later one.
 pub const VERSION: i32 = 1;
@@ -50,6 +50,12 @@ pub struct Manifest {
     pub roles: Vec<String>,
     /// Tables with rows of their own and how many there were, counted in the snapshot.
     pub tables: Vec<TableRows>,
+    /// Tables that were dumped without any rows of their own: partitioned ones, and all of a dump of definitions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub definitions: Vec<TableName>,
+    /// Of a dump of chosen tables, the schemas that they lie in: such a dump does not create them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemas: Vec<Schema>,
     /// Large objects in the snapshot.
     pub large_objects: i64,
     /// What the dump does not hold although the database does.
@@ -164,6 +170,16 @@ pub struct Extension {
     pub version: String,
 }
 
+/// A schema.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Schema {
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub owner: String,
+}
+
 /// A table and its rows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -225,6 +241,9 @@ pub struct Verified {
     /// How long a restore took, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_seconds: Option<i64>,
+    /// What was otherwise in the restored database than in the original, though the proof holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Manifest {
@@ -241,9 +260,6 @@ impl Manifest {
                 Err(format!("was written by {writer}, in a format that this version does not know"))
             }
             _ => serde_json::from_value(value).map_err(|error| format!("is no manifest: {error}")),
-    /// What was otherwise in the restored database than in the original, though the proof holds.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
         }
     }
 
@@ -255,6 +271,16 @@ impl Manifest {
     /// Bytes of all objects in the store, the manifest itself not counted.
     pub fn bytes(&self) -> i64 {
         self.data.bytes + self.globals.as_ref().map_or(0, |globals| globals.bytes)
+    }
+
+    /// Whether the dump holds the database's extensions: a choice of schemas or tables leaves them out.
+    pub const fn holds_extensions(&self) -> bool {
+        self.content.schemas.is_empty() && self.content.tables.is_empty()
+    }
+
+    /// Whether the dump holds the database's large objects: definitions are without them too.
+    pub fn holds_large_objects(&self) -> bool {
+        self.holds_extensions() && self.content.what != What::SchemaOnly
     }
 
     /// Major version of the server.
