@@ -72,7 +72,13 @@ async fn while_a_dump_is_under_way_its_session_says_how_far_it_is() {
 
 /// The backup fails with this, leaves nothing, and the next one is made.
 async fn fails_and_then_succeeds(world: &World, format: &str, script: &str, (reason, says): (Reason, &str)) {
-    let mut task = world.task(json!({"format": format}));
+    fails_with(world, json!({"format": format}), script, (reason, says)).await;
+}
+
+/// The same with these settings.
+async fn fails_with(world: &World, settings: serde_json::Value, script: &str, (reason, says): (Reason, &str)) {
+    let format = settings["format"].as_str().unwrap().to_owned();
+    let mut task = world.task(settings);
     task.directory = format!("{format}-{}", world.files().len());
     let programs = Programs::with_pg_dump(script);
     let blocked = world.back_up_with(&task, &programs.access(world)).await.unwrap_err();
@@ -144,8 +150,9 @@ async fn a_pg_dump_that_lies_about_its_end_is_found_out_when_the_dump_is_read_ba
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pg_dump_that_writes_nothing_and_says_that_all_is_well_is_no_backup() {
     let world = World::new(SHOP).await;
-    for format in ["Custom", "Plain"] {
-        fails_and_then_succeeds(&world, format, "exit 0", (Reason::BackupDamaged, "")).await;
+    for format in ["Custom", "Plain", "Directory"] {
+        let settings = json!({"format": format, "verify": "None"});
+        fails_with(&world, settings, "exit 0", (Reason::ToolFailed, "pg_dump ended well and has written nothing")).await;
     }
 }
 

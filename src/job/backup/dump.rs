@@ -64,6 +64,11 @@ pub async fn data(
             let into = directory.path().join("dump");
             command.arg("--file").arg(&into).arg("--jobs").arg(task.settings.jobs.to_string()).arg("--no-sync");
             ended(child::start("pg_dump", &mut command)?).await?;
+            // What it writes last.
+            let has_contents = std::fs::metadata(into.join("toc.dat")).is_ok_and(|contents| contents.len() > 0);
+            if !has_contents {
+                return Err(nothing("pg_dump"));
+            }
             let (tar, packed) = super::pack::pack(into);
             seal::store(store, key, seal, tar, packed).await
         }
@@ -93,7 +98,12 @@ async fn piped(name: &str, command: &mut Command, store: &Store, key: &str, seal
             .map_err(|error| Blocked::new(Reason::ActionFailed, format!("the output of {name} cannot be read: {error}")))?,
         None => Box::new(tokio::io::empty()),
     };
-    seal::store(store, key, seal, stdout, ended(running)).await
+    let before = seal.tally.bytes();
+    let approved = async {
+        ended(running).await?;
+        if seal.tally.bytes() > before { Ok(()) } else { Err(nothing(name)) }
+    };
+    seal::store(store, key, seal, stdout, approved).await
 }
 
 /// Waits for the end of a program that reads the database.
@@ -107,6 +117,10 @@ async fn ended(running: Running) -> Result<(), Blocked> {
         }
         blocked
     })
+}
+
+fn nothing(name: &str) -> Blocked {
+    Blocked::new(Reason::ToolFailed, format!("{name} ended well and has written nothing: look whether it is PostgreSQL's own"))
 }
 
 fn arguments(task: &DumpDatabase, facts: &Facts) -> Vec<String> {

@@ -22,9 +22,14 @@ impl Tally {
         self.0.fetch_add(i64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// How many have come.
+    pub fn bytes(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn percent(&self, total: i64) -> i32 {
         // Text takes other room than rows on disk do: it is an estimate, and done only when it is.
-        let share = self.0.load(Ordering::Relaxed).saturating_mul(100) / total.max(1);
+        let share = self.bytes().saturating_mul(100) / total.max(1);
         i32::try_from(share).unwrap_or(99).clamp(0, 99)
     }
 }
