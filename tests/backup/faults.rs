@@ -156,6 +156,16 @@ async fn a_pg_dump_that_writes_nothing_and_says_that_all_is_well_is_no_backup() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pg_dump_that_leaves_out_rows_which_were_counted_is_found_out_when_the_dump_is_read_back() {
+    let world = World::new(&format!("{SHOP}; alter table users rename to \"Users of the shop\"")).await;
+    let script = "exec $REAL --exclude-table-data='\"Users of the shop\"' \"$@\"";
+    for format in ["Custom", "Directory"] {
+        let says = "holds no rows of public.Users of the shop, and 2000 were counted";
+        fails_and_then_succeeds(&world, format, script, (Reason::BackupDamaged, says)).await;
+    }
+}
+
 /// Rows that take a while to be compressed at level 9.
 const MANY_EVENTS: &str =
     "insert into events select date '2026-01-01', repeat(md5(n::text), 30) from generate_series(1, 100000) n";

@@ -12,6 +12,7 @@
 
 pub mod catalog;
 mod child;
+mod contents;
 mod dump;
 mod facts;
 mod gather;

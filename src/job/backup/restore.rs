@@ -77,7 +77,7 @@ pub async fn filled(
             let mut running = child::start("pg_restore", &mut command)?;
             let stdin = running.child.stdin.take();
             let (into, chunks) = mpsc::channel(4);
-            let (opened, ()) = tokio::join!(seal::open(store, &key, &manifest.data, identity, into), feed(stdin, chunks));
+            let (opened, ()) = tokio::join!(seal::open(store, &key, &manifest.data, identity, into), feed([stdin], chunks));
             let ended = running.end().await;
             // A damaged object explains why its archive cannot be read.
             opened?;

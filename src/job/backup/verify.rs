@@ -1,16 +1,17 @@
 //! Does a backup hold what its manifest says? It is read back whole, and its archive to the end; or it is restored.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 use tokio::sync::mpsc;
 
 use super::child::{self, Ended};
-use super::pack;
 use super::room::Room;
 use super::seal::{self, Identity, damaged};
 use super::tools::Tools;
+use super::{contents, pack};
 use crate::api::Reason;
 use crate::api::backup::DumpFormat;
 use crate::plan::action::Blocked;
@@ -44,14 +45,16 @@ pub async fn read_back(
         return discard(store, &key, &manifest.data, None).await;
     }
     match manifest.format {
-        DumpFormat::Custom => to_program(store, &key, &manifest.data, tools, identity).await,
+        DumpFormat::Custom => to_program(store, &key, manifest, tools, identity).await,
         DumpFormat::Plain => to_its_last_line(store, &key, &manifest.data, identity).await,
         DumpFormat::Directory => {
             let unpacked = unpacked(store, &key, &manifest.data, scratch, identity).await?;
             let mut command = tools.program("pg_restore");
             command.args(["--format=directory", "--file=/dev/null"]).arg(unpacked.path().join("dump"));
-            let ended = child::start("pg_restore", &mut command)?.end().await;
-            ended.map(drop).map_err(|ended| unreadable(&store.url(&key), ended))
+            child::start("pg_restore", &mut command)?.end().await.map_err(|ended| unreadable(&store.url(&key), ended))?;
+            let mut list = tools.program("pg_restore");
+            list.args(["--format=directory", "--list"]).arg(unpacked.path().join("dump"));
+            contents::of(&mut list, manifest)?.complete(&store.url(&key)).await
         }
     }
 }
@@ -72,36 +75,42 @@ async fn discard(store: &Store, key: &str, object: &Object, identity: Option<&Id
 }
 
 /// `pg_restore` reads the archive and writes it nowhere. That it ends well says that the archive is whole; `--list` would not
-/// (a dump cut off by one byte passes it).
+/// (a dump cut off by one byte passes it). Another one lists what it holds, and takes no more than its beginning.
 async fn to_program(
     store: &Store,
     key: &str,
-    object: &Object,
+    manifest: &Manifest,
     tools: &Tools,
     identity: Option<&Identity>,
 ) -> Result<(), Blocked> {
     let mut command = tools.program("pg_restore");
-    command.args(["--format=custom", "--file=/dev/null"]).stdin(std::process::Stdio::piped());
+    command.args(["--format=custom", "--file=/dev/null"]).stdin(Stdio::piped());
     let mut running = child::start("pg_restore", &mut command)?;
-    let stdin = running.child.stdin.take();
+    let mut list = tools.program("pg_restore");
+    let mut listing = contents::of(list.args(["--format=custom", "--list"]).stdin(Stdio::piped()), manifest)?;
+    let stdins = [running.child.stdin.take(), listing.stdin()];
     let (into, chunks) = mpsc::channel(UNDER_WAY);
-    let (opened, ()) = tokio::join!(seal::open(store, key, object, identity, into), feed(stdin, chunks));
+    let opened = seal::open(store, key, &manifest.data, identity, into);
+    let url = store.url(key);
+    let (opened, (), listed) = tokio::join!(opened, feed(stdins, chunks), listing.complete(&url));
     let ended = running.end().await;
     opened?;
-    ended.map(drop).map_err(|ended| unreadable(&store.url(key), ended))
+    ended.map_err(|ended| unreadable(&url, ended))?;
+    listed
 }
 
-/// Writes what comes to a program, and closes its input. Where it takes no more, it says why itself; the rest is read all the same.
-pub async fn feed(stdin: Option<ChildStdin>, mut chunks: mpsc::Receiver<Vec<u8>>) {
-    let mut stdin = stdin;
+/// Writes what comes to programs, and closes their inputs. Where one takes no more, it says why itself; the rest is read all the same.
+pub async fn feed<const N: usize>(mut stdins: [Option<ChildStdin>; N], mut chunks: mpsc::Receiver<Vec<u8>>) {
     while let Some(chunk) = chunks.recv().await {
-        if let Some(open) = &mut stdin
-            && open.write_all(&chunk).await.is_err()
-        {
-            stdin = None;
+        for stdin in &mut stdins {
+            if let Some(open) = stdin
+                && open.write_all(&chunk).await.is_err()
+            {
+                *stdin = None;
+            }
         }
     }
-    if let Some(mut open) = stdin {
+    for mut open in stdins.into_iter().flatten() {
         drop(open.shutdown().await);
     }
 }
