@@ -55,19 +55,30 @@ impl Programs {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_dump_is_under_way_its_session_says_how_far_it_is() {
     let world = World::new(SHOP).await;
-    let programs = Programs::with_pg_dump("$REAL \"$@\" | { /usr/bin/head -c 700000; /bin/sleep 6; /bin/cat; }");
-    let task = world.task(json!({"compression": {"method": "None"}}));
-    let prefix = pgreeve::plan::backup::progress::prefix(&task.directory);
-    let said = async || {
-        let query = "select application_name from pg_stat_activity where starts_with(application_name, $1)";
-        let row = world.admin.query_opt(query, &[&prefix]).await.unwrap()?;
-        pgreeve::plan::backup::progress::percent(row.get(0)).filter(|percent| *percent > 0)
-    };
-    let access = programs.access(&world);
-    let told = crate::support::eventually("the session says how far it is", Duration::from_secs(30), said);
-    let (done, percent) = tokio::join!(world.back_up_with(&task, &access), told);
-    assert!((5..=99).contains(&percent), "{percent}");
-    done.unwrap();
+    // The second writes to files: of what goes to the disk and then to the store, half is done when all of it lies there.
+    let scripts = [
+        ("Custom", "$REAL \"$@\" | { /usr/bin/head -c 700000; /bin/sleep 6; /bin/cat; }"),
+        ("Directory", "$REAL \"$@\"; /bin/sleep 6"),
+    ];
+    let percents = scripts.map(async |(format, script)| {
+        let programs = Programs::with_pg_dump(script);
+        let mut task = world.task(json!({"format": format, "compression": {"method": "None"}}));
+        task.directory = format.into();
+        let prefix = pgreeve::plan::backup::progress::prefix(&task.directory);
+        let said = async || {
+            let query = "select application_name from pg_stat_activity where starts_with(application_name, $1)";
+            let row = world.admin.query_opt(query, &[&prefix]).await.unwrap()?;
+            pgreeve::plan::backup::progress::percent(row.get(0)).filter(|percent| *percent > 0)
+        };
+        let access = programs.access(&world);
+        let told = crate::support::eventually("the session says how far it is", Duration::from_secs(30), said);
+        let (done, percent) = tokio::join!(world.back_up_with(&task, &access), told);
+        done.unwrap();
+        percent
+    });
+    for percent in futures::future::join_all(percents).await {
+        assert!((5..=99).contains(&percent), "{percent}");
+    }
 }
 
 /// The backup fails with this, leaves nothing, and the next one is made.
@@ -164,6 +175,32 @@ async fn a_pg_dump_that_leaves_out_rows_which_were_counted_is_found_out_when_the
         let says = "holds no rows of public.Users of the shop, and 2000 were counted";
         fails_and_then_succeeds(&world, format, script, (Reason::BackupDamaged, says)).await;
     }
+}
+
+/// While the archive is read back, this waits for a file.
+fn a_reader_that_waits(go: &std::path::Path) -> Programs {
+    let script = format!("until [ -e {} ]; do /bin/sleep 0.05; done\nexec $REAL \"$@\"", go.display());
+    Programs::with("pg_restore", &script)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_snapshot_is_let_go_when_all_is_dumped_and_counted() {
+    let world = World::new(SHOP).await;
+    let home = tempfile::tempdir().unwrap();
+    let (go, task) = (home.path().join("go"), world.task(json!({})));
+    let programs = a_reader_that_waits(&go);
+    let reads = async || world.files().iter().any(|file| file.to_string_lossy().contains("globals.sql")).then_some(());
+    let sessions = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
+    let gone = async || (world.admin.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) == 0).then_some(());
+    let watched = async {
+        let limit = Duration::from_secs(20);
+        crate::support::eventually("the globals are written", limit, reads).await;
+        crate::support::eventually("no transaction is open while the dump is read back", limit, gone).await;
+        std::fs::write(&go, "").unwrap();
+    };
+    let access = programs.access(&world);
+    let (done, ()) = tokio::join!(world.back_up_with(&task, &access), watched);
+    done.unwrap();
 }
 
 /// Rows that take a while to be compressed at level 9.

@@ -8,11 +8,11 @@ use tokio::process::Command;
 
 use super::child::{self, Ended, Running};
 use super::facts::Facts;
-use super::gather;
 use super::room::Room;
 use super::seal::{self, Seal};
 use super::selection::Selection;
 use super::tools::{Service, Tools};
+use super::{gather, progress};
 use crate::api::backup::{CompressionMethod, DumpFormat, What};
 use crate::api::{Reason, TableName};
 use crate::plan::action::Blocked;
@@ -63,7 +63,11 @@ pub async fn data(
             let directory = Room::on(scratch).await?;
             let into = directory.path().join("dump");
             command.arg("--file").arg(&into).arg("--jobs").arg(task.settings.jobs.to_string()).arg("--no-sync");
-            ended(child::start("pg_dump", &mut command)?).await?;
+            let running = child::start("pg_dump", &mut command)?;
+            tokio::select! {
+                ended = ended(running) => ended?,
+                never = progress::watch(&into, &seal.tally) => match never {},
+            }
             // What it writes last.
             let has_contents = std::fs::metadata(into.join("toc.dat")).is_ok_and(|contents| contents.len() > 0);
             if !has_contents {
@@ -72,6 +76,14 @@ pub async fn data(
             let (tar, packed) = super::pack::pack(into);
             seal::store(store, key, seal, tar, packed).await
         }
+    }
+}
+
+/// How often the rows of a database go by until they lie in the store: by way of the disk, twice.
+pub const fn ways(format: DumpFormat) -> i64 {
+    match format {
+        DumpFormat::Custom | DumpFormat::Plain => 1,
+        DumpFormat::Directory => 2,
     }
 }
 

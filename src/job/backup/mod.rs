@@ -3,8 +3,8 @@
 //!
 //! Flow of a run: where the manifest of this backup exists, its objects are read back once more; that is all. Otherwise a session takes
 //! a snapshot ([`facts`]); `pg_dump` dumps it into an object of a name of its own ([`dump`], [`seal`]) while every table is counted in
-//! the same snapshot; roles and tablespaces follow; all of it is read back ([`verify`]) if that is asked for; and the manifest is
-//! created beside it, unless another run was faster.
+//! the same snapshot, which is let go then; roles and tablespaces follow; all of it is read back ([`verify`]) if that is asked for; and the
+//! manifest is created beside it, unless another run was faster.
 //!
 //! Guarantees: a backup exists exactly if its manifest does. No manifest exists of a `pg_dump` that did not end well, of an upload that was
 //! not completed, or of counts from another snapshot. No manifest is ever replaced. A run that breaks off anywhere leaves at most
@@ -22,15 +22,15 @@ mod keys;
 mod pack;
 mod progress;
 pub mod restore;
-pub mod scratch;
 mod room;
+pub mod scratch;
 pub mod seal;
 mod selection;
 pub mod tools;
 mod unseal;
+pub mod verdict;
 pub mod verify;
 
-pub mod verdict;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -38,9 +38,9 @@ use jiff::Timestamp;
 use super::Access;
 use crate::api::Reason;
 use crate::api::backup::{Assertion, Content, VerifyLevel};
+use crate::api::condition::shorten;
 use crate::clock::Clock;
 use crate::plan::action::Blocked;
-use crate::api::condition::shorten;
 use crate::plan::backup::manifest::{self, Manifest, Object, Verified};
 use crate::plan::backup::{DumpDatabase, VerifyBackup};
 use crate::postgres::Session;
@@ -51,12 +51,12 @@ use facts::Facts;
 use scratch::Scratch;
 use seal::{Identity, Seal, damaged};
 use tools::{Service, Tools};
-
-/// What a Job works with besides its database and its store.
 use verdict::Failure;
 
 /// Longest note of a proof: all of a report has to fit into 4096 bytes.
 const NOTE: usize = 300;
+
+/// What a Job works with besides its database and its store.
 #[derive(Clone, Debug)]
 pub struct Workshop {
     /// Where PostgreSQL's programs are looked for first.
@@ -164,13 +164,7 @@ async fn written(
     let run = fastrand::u32(..);
     let data = format!("{}/{run:08x}.{}", task.directory, dump::data_name(task));
     let dumping = dump::data(task, &facts, (&tools, &service), (store, &data), (seal, &access.workshop.scratch));
-    // At once, in one snapshot.
-    let total = facts::bytes(&session, &facts.selection).await?;
-    let both = async { tokio::join!(dumping, facts::count(&session, &facts.selection)) };
-    let (dumped, counted) = tokio::select! {
-        both = both => both,
-        never = progress::tell(&session, &task.directory, &seal.tally, total) => match never {},
-    };
+    let (dumped, counted) = at_once(task, session, dumping, &facts, seal).await?;
     let mut made = Made { store, keys: vec![] };
     let data = made.note(&data, dumped)?;
     let tables = made.or_undone(counted).await?;
@@ -192,6 +186,25 @@ async fn written(
         made.or_undone(proven).await?;
     }
     Ok(manifest)
+}
+
+/// The dump and the counts, in one snapshot. It is let go at once: an old one keeps the server from clearing away dead rows, and what is
+/// still to be done may take as long as the dump did.
+async fn at_once(
+    task: &DumpDatabase,
+    session: Session,
+    dumping: impl Future<Output = Result<Object, Blocked>>,
+    facts: &Facts,
+    seal: &Seal,
+) -> Result<(Result<Object, Blocked>, Result<Vec<manifest::TableRows>, Blocked>), Blocked> {
+    let total = facts::bytes(&session, &facts.selection).await?.saturating_mul(dump::ways(task.settings.format));
+    let both = async { tokio::join!(dumping, facts::count(&session, &facts.selection)) };
+    let both = tokio::select! {
+        both = both => both,
+        never = progress::tell(&session, &task.directory, &seal.tally, total) => match never {},
+    };
+    drop(session);
+    Ok(both)
 }
 
 /// Objects that no manifest names yet.
@@ -235,6 +248,7 @@ fn describe(
         rows_matched: None,
         assertions: 0,
         restore_seconds: None,
+        notes: vec![],
     });
     Manifest {
         version: manifest::VERSION,
@@ -250,7 +264,6 @@ fn describe(
         format: task.settings.format,
         dump_version: dump_version.to_owned(),
         extensions: facts.extensions,
-        notes: vec![],
         roles: facts.roles,
         tables,
         definitions: facts.selection.definitions,
@@ -305,6 +318,7 @@ pub async fn verify_in(
     Ok(verified)
 }
 
+/// What was compared after a restore into a server of our own, and what of the original that server could not have.
 async fn tried(
     assertions: &[Assertion],
     source: restore::Source<'_>,
@@ -324,5 +338,4 @@ async fn tried(
     let witness = server.stop().await;
     let compared = outcome.map_err(|failure| verdict::of(failure, &witness, &workshop.scratch))?;
     Ok((compared, differs))
-/// What was compared after a restore into a server of our own, and what of the original that server could not have.
 }

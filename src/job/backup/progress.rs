@@ -2,6 +2,7 @@
 //! reads from `pg_stat_activity`.
 
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,6 +12,9 @@ use crate::postgres::Session;
 
 /// How often it is said.
 const OFTEN: Duration = Duration::from_secs(2);
+
+/// How often it is looked how much of a dump lies on the disk.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Bytes of a dump that have come so far.
 #[derive(Clone, Debug, Default)]
@@ -42,4 +46,24 @@ pub async fn tell(session: &Session, directory: &str, tally: &Tally, total: i64)
         // It is made of digits and letters of ours. Where it cannot be said, nothing is lost.
         drop(session.client().batch_execute(&format!("SET application_name = '{name}'")).await);
     }
+}
+
+/// Counts what a program writes into a directory, for as long as it is awaited.
+pub async fn watch(directory: &Path, tally: &Tally) -> Infallible {
+    let mut seen = 0;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let there = directory.to_owned();
+        // A look that fails is made good by the next one.
+        let found = tokio::task::spawn_blocking(move || size(there)).await.unwrap_or(seen);
+        tally.add(found.saturating_sub(seen));
+        seen = found.max(seen);
+    }
+}
+
+/// Bytes of the files of a directory that has no others below it.
+fn size(directory: PathBuf) -> usize {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| usize::try_from(entry.metadata().ok()?.len()).ok());
+    sizes.sum()
 }
