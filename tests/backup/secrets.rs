@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use age::secrecy::ExposeSecret as _;
 use pgreeve::api::Reason;
 use pgreeve::job::backup::seal::Identity;
-use pgreeve::postgres::connect::Password;
+use pgreeve::postgres::connect::{Password, Tls};
 use serde_json::json;
 
 use crate::support::postgres::{Database, Options, Server};
@@ -15,7 +15,7 @@ const CANARY: &str = "canary: of\\the password";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_in_no_argument_no_variable_and_no_file_that_stays() {
-    let server = Server::start(MAJOR, &Options { tcp: true, ..Options::default() });
+    let server = Server::start(MAJOR, &Options { tcp: true, tls: true, ..Options::default() });
     let mut world = World::new("select 1").await;
     world.database = Database::on(server).await;
     world.admin = world.database.superuser().await;
@@ -25,29 +25,32 @@ async fn a_password_is_in_no_argument_no_variable_and_no_file_that_stays() {
         .await
         .unwrap();
     let (programs, seen) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let scratch = tempfile::tempdir().unwrap();
     for name in ["pg_dump", "pg_dumpall", "pg_restore"] {
         let script = format!(
-            "#!/bin/sh\nif [ \"$1\" != --version ]; then {{ echo \"$@\"; env; }} >> {}/{name}; fi\nexec /usr/lib/postgresql/{MAJOR}/bin/{name} \"$@\"\n",
+            "#!/bin/sh\nif [ \"$1\" != --version ]; then {{ echo \"$@\"; env; /bin/grep -rl canary {}; }} >> {}/{name}; fi\nexec /usr/lib/postgresql/{MAJOR}/bin/{name} \"$@\"\n",
+            scratch.path().display(),
             seen.path().display()
         );
         let file = programs.path().join(name);
         std::fs::write(&file, script).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let scratch = tempfile::tempdir().unwrap();
     let mut access = world.access();
     access.workshop.programs = vec![programs.path().to_owned()];
     access.workshop.scratch = scratch.path().to_owned();
     let target = access.target.as_mut().unwrap();
-    (target.host, target.port, target.user) = ("127.0.0.1".into(), world.database.server().port, "backup".into());
+    (target.host, target.port, target.user) = ("localhost".into(), world.database.server().port, "backup".into());
     target.password = Some(Password::new(CANARY));
+    target.tls = Tls::VerifyFull { ca: world.database.server().ca.clone().map(String::into_bytes) };
     let task = world.task(json!({}));
     world.back_up_with(&task, &access).await.unwrap();
     for name in ["pg_dump", "pg_dumpall", "pg_restore"] {
         let told = std::fs::read_to_string(seen.path().join(name)).unwrap();
-        assert!(!told.contains("canary"), "{told}");
+        // Not on a disk either, for as long as it is needed.
+        assert!(!told.contains("canary") && !told.contains(&scratch.path().display().to_string()), "{told}");
     }
-    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the password file is gone");
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
     for file in world.files() {
         assert!(!String::from_utf8_lossy(&std::fs::read(file).unwrap()).contains("canary"));
     }

@@ -160,7 +160,7 @@ async fn written(
         return Err(Blocked::new(Reason::Stale, message));
     }
     let tools = Tools::find(major, &access.workshop.programs).await?;
-    let service = Service::of(target, &access.workshop.scratch)?;
+    let service = Service::of(target)?;
     let run = fastrand::u32(..);
     let data = format!("{}/{run:08x}.{}", task.directory, dump::data_name(task));
     let dumping = dump::data(task, &facts, (&tools, &service), (store, &data), (seal, &access.workshop.scratch));

@@ -62,7 +62,7 @@ pub async fn filled(
         let message = "the backup is encrypted, and its identity is not given: name it in encryption.identitySecretRef, or identitySecretRef of the Restore's source";
         return Err(Blocked::new(Reason::SecretNotFound, message).into());
     }
-    let service = Service::of(target, scratch)?;
+    let service = Service::of(target)?;
     let key = format!("{directory}/{}", manifest.data.name);
     let mut command = tools.program("pg_restore");
     service.tell(&mut command).args(["--exit-on-error", "--no-password", "--dbname", &target.database]).args(options);

@@ -1,12 +1,15 @@
 //! How are PostgreSQL's own programs run? Those of the server's major, told where to connect by a file that only we can read, and never
 //! through a shell.
 
+use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use tempfile::TempDir;
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
 use tokio::process::Command;
 
 use crate::api::Reason;
@@ -25,6 +28,9 @@ const BOUND: &str = "--pdeathsig=QUIT";
 
 /// Root certificates of this system, where a server's is checked without a CA of its own: libpq knows no system's before 16.
 const ROOTS: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// What files in memory are called in /proc.
+const NAME: &str = "pgreeve";
 
 /// The programs of one major version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,10 +112,11 @@ async fn version(program: &Path) -> Option<String> {
     version.starts_with(|c: char| c.is_ascii_digit()).then(|| version.to_owned())
 }
 
-/// What a program is told of a server: a directory of ours with the password and the CA, gone when this is dropped.
+/// What a program is told of a server. The password and the CA are in files that only memory holds: a scratch volume outlives its Job, and a
+/// directory of its own would outlive a Job that is killed.
 #[derive(Debug)]
 pub struct Service {
-    _directory: TempDir,
+    files: Vec<File>,
     variables: Vec<(&'static str, String)>,
 }
 
@@ -117,53 +124,53 @@ impl Service {
     /// Writes down how this server is reached. Nothing secret gets into an argument or a variable.
     ///
     /// # Errors
-    /// Where no file can be written, or there is nothing to check the server's certificate with.
-    pub fn of(target: &Target, scratch: &Path) -> Result<Self, Blocked> {
-        let unwritable = |error: std::io::Error| {
-            Blocked::new(Reason::ActionFailed, format!("{} cannot be written to: {error}", scratch.display()))
+    /// Where no file can be made, or there is nothing to check the server's certificate with.
+    pub fn of(target: &Target) -> Result<Self, Blocked> {
+        let mut service = Self {
+            files: vec![],
+            variables: vec![
+                ("PGHOST", target.host.clone()),
+                ("PGPORT", target.port.to_string()),
+                ("PGUSER", target.user.clone()),
+                ("PGDATABASE", target.database.clone()),
+                ("PGAPPNAME", "pgreeve".into()),
+                ("PGCONNECT_TIMEOUT", "10".into()),
+                ("PGCLIENTENCODING", "UTF8".into()),
+                // Where nothing is: whatever a person keeps at home for other servers is not meant for this one.
+                ("HOME", "/nonexistent".into()),
+            ],
         };
-        let directory = tempfile::Builder::new()
-            .prefix("pgreeve-")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir_in(scratch)
-            .map_err(unwritable)?;
-        let mut variables = vec![
-            ("PGHOST", target.host.clone()),
-            ("PGPORT", target.port.to_string()),
-            ("PGUSER", target.user.clone()),
-            ("PGDATABASE", target.database.clone()),
-            ("PGAPPNAME", "pgreeve".into()),
-            ("PGCONNECT_TIMEOUT", "10".into()),
-            ("PGCLIENTENCODING", "UTF8".into()),
-            ("HOME", directory.path().display().to_string()),
-        ];
-        let passfile = directory.path().join("password");
         let password = target.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default();
-        write(&passfile, format!("*:*:*:*:{}\n", escaped(&password)).as_bytes()).map_err(unwritable)?;
-        variables.push(("PGPASSFILE", passfile.display().to_string()));
+        service.show("PGPASSFILE", format!("*:*:*:*:{}\n", escaped(&password)).as_bytes())?;
         let mode = match &target.tls {
             Tls::Disable => "disable",
             Tls::VerifyCa { .. } => "verify-ca",
             Tls::VerifyFull { .. } => "verify-full",
         };
-        variables.push(("PGSSLMODE", mode.into()));
+        service.variables.push(("PGSSLMODE", mode.into()));
         match &target.tls {
             Tls::Disable => {}
-            Tls::VerifyFull { ca: Some(pem) } | Tls::VerifyCa { ca: Some(pem) } => {
-                let file = directory.path().join("ca.crt");
-                write(&file, pem).map_err(unwritable)?;
-                variables.push(("PGSSLROOTCERT", file.display().to_string()));
-            }
+            Tls::VerifyFull { ca: Some(pem) } | Tls::VerifyCa { ca: Some(pem) } => service.show("PGSSLROOTCERT", pem)?,
             Tls::VerifyFull { ca: None } | Tls::VerifyCa { ca: None } => {
                 let roots = ROOTS.iter().find(|file| Path::new(file).is_file()).ok_or_else(|| {
                     let message =
                         "this image has no root certificates to check the server's with: give spec.connection.tls.caSecretRef";
                     Blocked::new(Reason::TlsFailed, message)
                 })?;
-                variables.push(("PGSSLROOTCERT", (*roots).to_owned()));
+                service.variables.push(("PGSSLROOTCERT", (*roots).to_owned()));
             }
         }
-        Ok(Self { _directory: directory, variables })
+        Ok(service)
+    }
+
+    /// A variable that names a file with this content. The programs that we start inherit it, and it is gone with the last of them.
+    fn show(&mut self, variable: &'static str, content: &[u8]) -> Result<(), Blocked> {
+        let file = in_memory(content).map_err(|error| {
+            Blocked::new(Reason::ActionFailed, format!("no file can be made in memory (memfd_create): {error}"))
+        })?;
+        self.variables.push((variable, format!("/proc/self/fd/{}", file.as_raw_fd())));
+        self.files.push(file);
+        Ok(())
     }
 
     /// Tells a program.
@@ -177,9 +184,16 @@ fn escaped(password: &str) -> String {
     password.replace('\\', "\\\\").replace(':', "\\:")
 }
 
-fn write(file: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-    file.write_all(content)
+/// An anonymous file that only we, and the programs that we start, can read: libpq takes no password from one that others may read.
+fn in_memory(content: &[u8]) -> std::io::Result<File> {
+    // A node may refuse one that could be run; a kernel before 6.3 does not know how to say that it cannot.
+    let made = rustix::fs::memfd_create(NAME, MemfdFlags::NOEXEC_SEAL);
+    let made = made
+        .or_else(|error| if error == Errno::INVAL { rustix::fs::memfd_create(NAME, MemfdFlags::empty()) } else { Err(error) });
+    let mut file = File::from(made?);
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(content)?;
+    Ok(file)
 }
 
 #[cfg(test)]
