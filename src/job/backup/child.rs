@@ -153,7 +153,7 @@ mod tests {
         let ended = running.end().await.unwrap_err();
         assert!(ended.killed && !ended.is_verdict() && ended.blocked.message.contains("signal: 9"), "{ended:?}");
         let mut running =
-            start("postgres", &mut shell("echo 'its last words' >&2; echo; exec sleep 60").stdout(Stdio::piped())).unwrap();
+            start("postgres", shell("echo 'its last words' >&2; echo; exec sleep 60").stdout(Stdio::piped())).unwrap();
         running.child.stdout.take().unwrap().read_u8().await.unwrap();
         assert_eq!(running.kill().await, "its last words");
     }
