@@ -21,8 +21,11 @@ const OFTEN: Duration = Duration::from_millis(5);
 /// The upper half of the key of the advisory lock on a database that is restored ("pgrd"); the lower one is the hash of its name.
 const LOCK: i32 = 0x7067_7264;
 
+/// How long a statement may take, unless it makes or drops a database.
+const PATIENCE: &str = "SET statement_timeout = '120s'";
+
 /// What a session for databases begins with: neither the role's nor the database's own settings may break anything off.
-const BEGIN: &str = "SET search_path = ''; SET statement_timeout = '120s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; SET default_transaction_read_only = off";
+const BEGIN: &str = "SET search_path = ''; SET statement_timeout = '120s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; SET idle_session_timeout = 0; SET default_transaction_read_only = off";
 
 /// A session in a database other than `avoided`, on the same server.
 ///
@@ -75,7 +78,8 @@ SELECT d.oid, d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::
             AND (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))))),
     ARRAY(SELECT p.gid FROM pg_catalog.pg_prepared_xacts p WHERE p.database = d.datname ORDER BY 1),
     ARRAY(SELECT s.slot_name::pg_catalog.text FROM pg_catalog.pg_replication_slots s WHERE s.database = d.datname ORDER BY 1),
-    ARRAY(SELECT s.active FROM pg_catalog.pg_replication_slots s WHERE s.database = d.datname ORDER BY s.slot_name::pg_catalog.text)
+    ARRAY(SELECT s.active FROM pg_catalog.pg_replication_slots s WHERE s.database = d.datname ORDER BY s.slot_name::pg_catalog.text),
+    ARRAY(SELECT s.subname::pg_catalog.text FROM pg_catalog.pg_subscription s WHERE s.subdbid = d.oid ORDER BY 1), d.datistemplate
 FROM pg_catalog.pg_database d, pg_catalog.pg_roles me
 WHERE me.rolname = current_user AND (d.datname::pg_catalog.text = ANY ($1) OR d.oid = ANY ($2)
     OR pg_catalog.strpos(coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), ''), $3) > 0)
@@ -107,6 +111,8 @@ pub async fn look(session: &Session, wanted: &Wanted) -> Result<Sight, Fault> {
             unendable: row.get(8),
             prepared: row.get(9),
             slots: slots.into_iter().zip(active).collect(),
+            subscriptions: row.get(12),
+            is_template: row.get(13),
         }
     };
     Ok(Sight {
@@ -126,6 +132,20 @@ pub async fn look(session: &Session, wanted: &Wanted) -> Result<Sight, Fault> {
 /// What the server said.
 pub async fn run(session: &Session, statement: &str) -> Result<(), Fault> {
     session.client().batch_execute(statement).await.map_err(Fault::from)
+}
+
+/// Makes or drops a database, however long that takes: it may wait for a checkpoint, and a drop that is cancelled in its middle leaves a database
+/// that nobody can connect to.
+///
+/// # Errors
+/// What the server said.
+pub async fn run_at_leisure(session: &Session, statement: &str) -> Result<(), Fault> {
+    run(session, "SET statement_timeout = 0").await?;
+    let done = run(session, statement).await;
+    if !session.is_closed() {
+        run(session, PATIENCE).await?;
+    }
+    done
 }
 
 /// Ends every session in a database that our role may end, until none is left.
@@ -271,5 +291,5 @@ pub async fn remove(session: &Session, database: &Database) -> Result<(), Fault>
         return Ok(());
     }
     empty(session, database).await?;
-    run(session, &sql::drop(&database.name)).await
+    run_at_leisure(session, &sql::drop(&database.name)).await
 }

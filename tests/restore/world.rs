@@ -80,7 +80,7 @@ impl Original {
 }
 
 /// A database with rows in it, and its roles.
-async fn shop(major: u32) -> (Database, Roles) {
+pub async fn shop(major: u32) -> (Database, Roles) {
     let database = Database::create(major).await;
     let roles = database.roles().await;
     let sql = format!("alter role {} createdb; set role {}; {SHOP}", roles.operator, roles.owner);
@@ -102,7 +102,8 @@ async fn furnish(database: &Database, roles: &Roles) {
     database.server().superuser("postgres").await.batch_execute(&sql).await.unwrap();
 }
 
-async fn back_up(database: &Database, roles: &Roles, volume: &Path) -> BackedUp {
+/// What a Job of this database is given.
+pub fn given(database: &Database, roles: &Roles, volume: &Path) -> job::Access {
     let server = database.server();
     let target = Target {
         host: server.socket.display().to_string(),
@@ -112,6 +113,13 @@ async fn back_up(database: &Database, roles: &Roles, volume: &Path) -> BackedUp 
         password: None,
         tls: Tls::Disable,
     };
+    let storage = Credentials { volume: volume.to_owned(), ..Credentials::default() };
+    let workshop = Workshop { programs: [16, 18].map(programs).to_vec(), ..Workshop::default() };
+    job::Access { target: Some(target), budget: Budget::default(), storage, workshop }
+}
+
+/// Backs a database up into this directory.
+pub async fn back_up(database: &Database, roles: &Roles, volume: &Path) -> BackedUp {
     let settings = json!({"destination": {"pvc": {"claimName": "backups"}}});
     let settings: BackupSettings = serde_json::from_value(settings).unwrap();
     let task = DumpDatabase {
@@ -119,13 +127,10 @@ async fn back_up(database: &Database, roles: &Roles, volume: &Path) -> BackedUp 
         schedule: None,
         exists: false,
         directory: "shop/nightly-1".into(),
-        major: i32::try_from(server.major).unwrap(),
+        major: i32::try_from(database.server().major).unwrap(),
         settings,
     };
-    let storage = Credentials { volume: volume.to_owned(), ..Credentials::default() };
-    let workshop = Workshop { programs: [16, 18].map(programs).to_vec(), ..Workshop::default() };
-    let access = job::Access { target: Some(target), budget: Budget::default(), storage, workshop };
-    backup::run(&task, &access).await.unwrap()
+    backup::run(&task, &given(database, roles, volume)).await.unwrap()
 }
 
 /// One test's world.
@@ -285,14 +290,21 @@ impl World {
 
     /// Waits until a condition of a Restore has this status and reason, and returns its status.
     pub async fn wait(&self, name: &str, condition: &str, status: &str, reason: &str) -> Value {
-        let what = format!("Restore {name}: {condition}={status} ({reason})");
-        let api = self.api("Restore");
+        self.wait_for("Restore", name, condition, status, Some(reason)).await
+    }
+
+    /// The same of another kind, for any reason where none is given.
+    pub async fn wait_for(&self, kind: &str, name: &str, condition: &str, status: &str, reason: Option<&str>) -> Value {
+        let what = format!("{kind} {name}: {condition}={status} ({reason:?})");
+        let api = self.api(kind);
         let mut patience = Patience::of(PATIENCE);
         loop {
             let object = api.get(name).await.unwrap();
             let found = object.data["status"].clone();
             let is_current = found["observedGeneration"] == json!(object.metadata.generation);
-            let matches = |found: &Value| found["type"] == condition && found["status"] == status && found["reason"] == reason;
+            let matches = |found: &Value| {
+                found["type"] == condition && found["status"] == status && reason.is_none_or(|reason| found["reason"] == reason)
+            };
             if is_current && found["conditions"].as_array().is_some_and(|conditions| conditions.iter().any(matches)) {
                 return found;
             }

@@ -68,6 +68,9 @@ impl<'a> Turn<'a> {
         unchanged(context, object, owner).await?;
         let wanted = wanted(&target, &owner.uid, &status);
         let sight = databases::look(&session, &wanted).await.map_err(fault)?;
+        if let Some(elsewhere) = sight.elsewhere(&status).filter(|_| status.step > Step::AwaitingConfirmation) {
+            return Err(elsewhere);
+        }
         status.database = Some(target.clone());
         Ok(Self { context, object, owner, target, session, sight, status })
     }

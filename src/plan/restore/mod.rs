@@ -354,3 +354,9 @@ fn undroppable(database: &Database) -> Option<Blocked> {
 
 #[cfg(test)]
 mod tests;
+    if !database.subscriptions.is_empty() {
+        return refused(format!(
+            "database {name} is kept no longer and has subscriptions ({}): open it with ALTER DATABASE {name} ALLOW_CONNECTIONS true, and drop them there with DROP SUBSCRIPTION",
+            database.subscriptions.join(", ")
+        ));
+    }

@@ -9,14 +9,14 @@ use crate::plan::action::Blocked;
 
 /// What a restore does before it restores.
 pub fn next(facts: &Facts<'_>, places: &Places<'_>) -> Act {
-    let Facts { spec, status, target, .. } = facts;
+    let Facts { spec, status, target, sight, .. } = facts;
     if let Some(refused) = refusals(facts, places).into_iter().next() {
         return Act::Refuse(refused);
     }
     let Some(chosen) = &status.chosen else { return Act::Inspect };
     let live = places.live.map(|live| i64::from(live.oid));
-    if chosen.replaces != live {
-        // Nobody has confirmed anything yet, or has meant another database.
+    if chosen.replaces != live || sight.is_elsewhere(status) {
+        // Nobody has confirmed anything yet, or has meant another database or server.
         return Act::Inspect;
     }
     if spec.dry_run {
@@ -77,13 +77,13 @@ fn refusals(facts: &Facts<'_>, places: &Places<'_>) -> Vec<Blocked> {
             Reason::DatabaseMissing,
             format!("there is no database {target} to replace: use strategy New with targetDatabase {target}"),
         ),
-        (Strategy::Swap | Strategy::Replace, Some(live)) => refusals.extend(in_the_way(live, &sight.role)),
+        (Strategy::Swap | Strategy::Replace, Some(live)) => refusals.extend(in_the_way(live, spec.strategy, &sight.role)),
     }
     refusals
 }
 
 /// What of a database keeps it from being replaced.
-fn in_the_way(live: &Database, role: &str) -> Vec<Blocked> {
+fn in_the_way(live: &Database, strategy: Strategy, role: &str) -> Vec<Blocked> {
     let name = &live.name;
     let mut refusals = Vec::new();
     let mut refuse = |reason, message: String| refusals.push(Blocked::new(reason, message));
@@ -120,6 +120,23 @@ fn in_the_way(live: &Database, role: &str) -> Vec<Blocked> {
             format!(
                 "somebody reads from logical replication slots of database {name} ({}), which stay with the replaced database: stop the readers",
                 active.join(", ")
+            ),
+        );
+    }
+    if strategy == Strategy::Replace && !live.subscriptions.is_empty() {
+        refuse(
+            Reason::DatabaseInUse,
+            format!(
+                "database {name} has subscriptions ({}), with which it cannot be dropped: run DROP SUBSCRIPTION there, or use strategy Swap, which leaves them with the replaced database",
+                live.subscriptions.join(", ")
+            ),
+        );
+    }
+    if live.is_template {
+        refuse(
+            Reason::DatabaseInUse,
+            format!(
+                "database {name} is a template, which cannot be dropped and which the restored one would not be: run ALTER DATABASE {name} IS_TEMPLATE false"
             ),
         );
     }
@@ -173,6 +190,7 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
             actions.push(format!("give its name to the restored one; {kept}"));
         }
     }
+            actions.extend(subscribed(live));
     if !workloads.is_empty() {
         actions.push("bring the workloads back to what they had".into());
     }
@@ -187,6 +205,13 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
 
 fn lowers(workload: &ScaledWorkload) -> String {
     let ScaledWorkload { kind, name, .. } = workload;
+/// What becomes of subscriptions: a database that accepts no connections receives nothing.
+fn subscribed(live: &Database) -> Option<String> {
+    let names = live.subscriptions.join(", ");
+    let says = "stay with the replaced database and receive nothing there: create them in the restored one, and drop them where they were before it is dropped";
+    (!live.subscriptions.is_empty()).then(|| format!("its subscriptions ({names}) {says}"))
+}
+
     let does = match workload.replicas {
         Some(replicas) => format!("scale {kind} {name} from {replicas} to 0"),
         None => format!("suspend {kind} {name}"),

@@ -1,7 +1,9 @@
 //! What is seen of a server where a backup is restored? Its role, and the databases that the restore concerns.
 
-use super::names::{Fence, Role, Witness, beside};
+use super::names::{Fence, Role, Witness, beside, previous};
+use crate::api::Reason;
 use crate::api::restore::RestoreStatus;
+use crate::plan::action::Blocked;
 
 /// What was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +51,28 @@ pub struct Database {
     pub prepared: Vec<String>,
     /// Names of logical replication slots, and whether somebody reads from each.
     pub slots: Vec<(String, bool)>,
+    /// Names of its subscriptions to publications elsewhere.
+    pub subscriptions: Vec<String>,
+    /// Whether it is a template, which nobody may drop.
+    pub is_template: bool,
+}
+
+impl Sight {
+    /// Whether this is known to be another server than the one that the restore was planned for.
+    pub fn is_elsewhere(&self, status: &RestoreStatus) -> bool {
+        let planned = status.chosen.as_ref().and_then(|chosen| chosen.system_identifier.as_ref());
+        planned.zip(self.system_identifier.as_ref()).is_some_and(|(planned, found)| planned != found)
+    }
+
+    /// Why a restore that has begun does nothing here: it has begun on another server.
+    pub fn elsewhere(&self, status: &RestoreStatus) -> Option<Blocked> {
+        let planned = status.chosen.as_ref()?.system_identifier.as_ref()?;
+        let found = self.system_identifier.as_ref().filter(|_| self.is_elsewhere(status))?;
+        let message = format!(
+            "the connection leads to the server with system identifier {found}, and the restore began on {planned}: nothing is done here; let the PostgresDatabase lead back to that one"
+        );
+        Some(Blocked::new(Reason::DatabaseMissing, message))
+    }
 }
 
 impl Database {
@@ -86,7 +110,10 @@ impl<'a> Places<'a> {
     /// Finds them.
     pub fn of(sight: &'a Sight, target: &str, uid: &str, status: &RestoreStatus) -> Self {
         let find = |is: &dyn Fn(&Database) -> bool| sight.databases.iter().find(|database| is(database));
-        let oid = |oid: Option<i64>| find(&|database| oid == Some(database.oid.into()));
+        // Another server gives the same OIDs to other databases.
+        let ours = [target.to_owned(), beside(target, uid), previous(target, uid)];
+        let is_ours = |found: &Database| ours.contains(&found.name) || found.witness(uid).is_some();
+        let oid = |oid: Option<i64>| find(&|database| oid == Some(database.oid.into()) && is_ours(database));
         let live = find(&|database| database.name == target);
         let by_name = |name: &str| find(&|database| database.name == name);
         // A database of that name was not there when the name was written down. Without a witness it is one that was just made.
@@ -107,5 +134,45 @@ impl<'a> Places<'a> {
     /// Whether the database that was there before has the name.
     pub fn is_as_before(&self) -> bool {
         matches!((self.live, self.replaced), (Some(live), Some(replaced)) if live.oid == replaced.oid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "5f0c1a2b-9d8e-4f00-8000-000000000000";
+
+    fn status(system: Option<&str>) -> RestoreStatus {
+        let chosen = serde_json::json!({"url": "u", "destination": {}, "directory": "d", "manifest": "m", "major": 16, "replaces": 1,
+            "systemIdentifier": system, "snapshotAt": "2026-11-21T08:00:00Z", "bytes": 1, "tables": {"count": 1, "rows": 1},
+            "like": {"owner": "o", "encoding": "UTF8", "collate": "C", "ctype": "C", "provider": "libc"}});
+        let status = serde_json::json!({"chosen": chosen, "restoredOid": 2, "restoredDatabase": beside("shop", UID)});
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn a_database_that_only_has_the_same_oid_is_somebody_elses() {
+        let database = |oid: u32, name: &str| Database { oid, name: name.into(), ..Database::default() };
+        let mut sight = Sight { databases: vec![database(1, "crm"), database(2, "billing")], ..Sight::default() };
+        let oids = |sight: &Sight| {
+            let places = Places::of(sight, "shop", UID, &status(None));
+            [places.live, places.restored, places.replaced].map(|found| found.map(|found| found.oid))
+        };
+        assert_eq!(oids(&sight), [None, None, None]);
+        sight.databases[1].name = beside("shop", UID);
+        sight.databases[0].comment = Some(Witness::new(UID, Role::Previous, None).text());
+        assert_eq!(oids(&sight), [None, Some(2), Some(1)], "renamed by somebody, and still ours");
+    }
+
+    #[test]
+    fn a_server_is_another_one_only_where_both_are_known() {
+        let sight = |system: Option<&str>| Sight { system_identifier: system.map(str::to_owned), ..Sight::default() };
+        for (planned, found, is_elsewhere) in
+            [(Some("7"), Some("8"), true), (Some("7"), Some("7"), false), (None, Some("8"), false), (Some("7"), None, false)]
+        {
+            assert_eq!(sight(found).is_elsewhere(&status(planned)), is_elsewhere, "{planned:?} {found:?}");
+            assert_eq!(sight(found).elsewhere(&status(planned)).is_some(), is_elsewhere);
+        }
     }
 }

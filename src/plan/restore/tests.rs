@@ -141,6 +141,14 @@ fn what_is_in_the_way_is_said_before_anything_is_touched() {
     assert_eq!(refusal(&|_, sight| sight.databases[0].prepared = vec!["x".into()]), Reason::DatabaseInUse);
     assert_eq!(refusal(&|_, sight| sight.databases[0].slots = vec![("s".into(), true)]), Reason::DatabaseInUse);
     assert_eq!(refusal(&|_, sight| sight.databases[0].unendable = vec!["postgres".into()]), Reason::DatabaseInUse);
+    assert_eq!(refusal(&|_, sight| sight.databases[0].is_template = true), Reason::DatabaseInUse);
+    let subscribed = |strategy| {
+        move |model: &mut Model, sight: &mut Sight| {
+            model.spec.strategy = strategy;
+            sight.databases[0].subscriptions = vec!["news".into()];
+        }
+    };
+    assert_eq!(refusal(&subscribed(Strategy::Replace)), Reason::DatabaseInUse);
     assert_eq!(refusal(&|_, sight| sight.databases.clear()), Reason::DatabaseMissing);
     assert_eq!(refusal(&|_, sight| sight.databases.push(database(9, &beside(TARGET, UID)))), Reason::NameTaken);
     assert_eq!(refusal(&|model, _| model.spec.strategy = Strategy::New), Reason::NameTaken);
