@@ -78,9 +78,15 @@ pub fn drop(name: &str) -> String {
     format!("DROP DATABASE {}", ident(name))
 }
 
-/// Gives a database what its dump does not carry: connection limit, grants and settings. Its owner it has from the beginning, its comment in the
-/// end. Each may be refused for itself, as a setting of another role.
-pub fn properties(name: &str, like: &Properties) -> Vec<String> {
+/// Gives a database the settings that its sessions begin with, which its dump does not carry. Each may be refused for itself, as one of another
+/// role.
+pub fn settings(name: &str, like: &Properties) -> Vec<String> {
+    like.settings.iter().map(|setting| set(name, setting)).collect()
+}
+
+/// Gives a database to those who had it, which its dump does not carry: its connection limit and its grants. Then our own role may not be let in
+/// any more. Its owner it has from the beginning, its comment in the end. Each may be refused for itself.
+pub fn access(name: &str, like: &Properties) -> Vec<String> {
     let mut statements = Vec::new();
     if like.connection_limit >= 0 {
         statements.push(connection_limit(name, like.connection_limit));
@@ -90,7 +96,6 @@ pub fn properties(name: &str, like: &Properties) -> Vec<String> {
         statements.push(format!("REVOKE ALL ON DATABASE {} FROM {}", ident(name), ident(&like.owner)));
         statements.extend(grants.iter().filter_map(|grant| grant_on(name, grant)));
     }
-    statements.extend(like.settings.iter().map(|setting| set(name, setting)));
     statements
 }
 
@@ -194,10 +199,13 @@ mod tests {
             r#"REVOKE ALL ON DATABASE "d" FROM "shop""#,
             r#"GRANT CONNECT ON DATABASE "d" TO PUBLIC"#,
             r#"GRANT CREATE ON DATABASE "d" TO "app" WITH GRANT OPTION"#,
+        ];
+        assert_eq!(access("d", &like), expected);
+        let expected = [
             r#"ALTER DATABASE "d" SET "work_mem" TO '64MB'"#,
             r#"ALTER ROLE "app" IN DATABASE "d" SET "search_path" TO '$user', 'we,ird', 'public'"#,
             r#"ALTER DATABASE "d" SET "auto_explain"."log_min_duration" TO '1s'"#,
         ];
-        assert_eq!(properties("d", &like), expected);
+        assert_eq!(settings("d", &like), expected);
     }
 }

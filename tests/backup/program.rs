@@ -55,6 +55,17 @@ async fn a_backup_is_made_listed_proven_and_restored() {
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
     assert!(text(&refused).contains("is not empty"), "{}", text(&refused));
     let empty = World::new("select 1").await;
+    for (made, unmade) in [
+        ("create schema audit", "drop schema audit"),
+        ("create function one() returns int language sql as 'select 1'", "drop function one()"),
+        ("create type mood as enum ('good')", "drop type mood"),
+        ("create extension citext", "drop extension citext"),
+    ] {
+        empty.admin.batch_execute(made).await.unwrap();
+        let refused = pgreeve(&empty.database, &["restore", "backup", &manifest]);
+        assert!(text(&refused).contains("is not empty (it has"), "{made}: {}", text(&refused));
+        empty.admin.batch_execute(unmade).await.unwrap();
+    }
     let restored = pgreeve(&empty.database, &["restore", "backup", &manifest]);
     assert!(restored.status.success() && text(&restored).contains("4 tables with 22000 rows"), "{}", text(&restored));
     let rows: i64 = empty.admin.query_one("select count(*) from events", &[]).await.unwrap().get(0);

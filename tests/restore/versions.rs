@@ -82,7 +82,7 @@ impl Stage {
             settings: vec![setting],
             ..Properties::default()
         };
-        for statement in sql::properties(&name, &properties) {
+        for statement in sql::settings(&name, &properties).into_iter().chain(sql::access(&name, &properties)) {
             databases::run(&self.session, &statement).await.unwrap();
         }
         let witness = Witness::new(UID, Role::Restored, Some(text("the shop"))).text();

@@ -10,6 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::location::StoreArgs;
 use super::super::{Globals, output};
 use crate::api::backup::Assertion;
+use crate::job::backup::patience;
 use crate::job::backup::restore::{Source, compare, fill, prepare, something};
 use crate::job::backup::tools::Tools;
 use crate::job::backup::verify::manifest;
@@ -48,11 +49,12 @@ impl Backup {
         let directory = manifest_directory(&self.manifest, &key)?;
         let (manifest, _) = manifest(&store, directory).await.map_err(failure)?;
         let (session, target) = self.database.connect(globals).await?;
+        patience::hold(&session).await.map_err(failure)?;
         let fault = |fault| Failure::fault(&target.to_string(), &fault);
         let found = server::observe(&session).await.map_err(fault)?;
-        if let Some(table) = something(&session).await.map_err(failure)? {
+        if let Some(something) = something(&session).await.map_err(failure)? {
             let message = format!(
-                "database {} is not empty (it has {table}), and nothing is restored over what is there: create an empty one, such as `createdb {}_restored`",
+                "database {} is not empty (it has {something}), and nothing is restored over what is there: create an empty one, such as `createdb {}_restored`",
                 found.database, found.database
             );
             return Err(Failure::new(Exit::Blocked, message));

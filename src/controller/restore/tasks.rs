@@ -99,6 +99,10 @@ impl Turn<'_> {
     pub(super) async fn fill(&mut self, database: &Database) -> Result<Outcome, Blocked> {
         self.status.restored_oid = Some(database.oid.into());
         self.stay_down().await?;
+        if let Some(proof) = database.witness(&self.owner.uid).and_then(|witness| witness.proof) {
+            // The report may be lost, and the database take no more sessions by then.
+            return Ok(self.filled(&proof));
+        }
         let chosen = self.chosen()?;
         let spec = &self.object.spec;
         let fill = RestoreDump {

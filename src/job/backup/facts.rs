@@ -166,6 +166,7 @@ async fn database(session: &Session) -> Result<Database, Fault> {
     };
     let system_identifier = if row.get(7) { server::system_identifier(session).await } else { None };
     let server = server::observe(session).await?;
+    let (tablespaces, subscriptions) = elsewhere(session).await?;
     Ok(Database {
         name: row.get(1),
         oid: row.get(0),
@@ -174,7 +175,19 @@ async fn database(session: &Session) -> Result<Database, Fault> {
         version_num: server.version_num,
         bytes: row.get(6),
         properties,
+        tablespaces,
+        subscriptions,
     })
+}
+
+/// What of the database depends on another place: tablespaces of the server, and subscriptions to other servers.
+async fn elsewhere(session: &Session) -> Result<(Vec<String>, Vec<String>), Fault> {
+    let query = "SELECT ARRAY(SELECT t.spcname::pg_catalog.text FROM pg_catalog.pg_tablespace t WHERE t.spcname !~ '^pg_' \
+            AND (t.oid = d.dattablespace OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.reltablespace = t.oid)) ORDER BY 1), \
+        ARRAY(SELECT s.subname::pg_catalog.text FROM pg_catalog.pg_subscription s WHERE s.subdbid = d.oid ORDER BY 1) \
+        FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
+    let row = session.client().query_one(query, &[]).await?;
+    Ok((row.get(0), row.get(1)))
 }
 
 async fn extensions(session: &Session) -> Result<Vec<Extension>, Fault> {

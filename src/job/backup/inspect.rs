@@ -114,6 +114,7 @@ async fn fits(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
         return Err(Blocked::new(Reason::RoleMissing, message));
     }
     let lacking = "SELECT wanted FROM pg_catalog.unnest($1::pg_catalog.text[]) wanted WHERE wanted NOT IN (SELECT name::pg_catalog.text FROM pg_catalog.pg_available_extensions) ORDER BY 1";
+    may_own(session, &manifest.database.properties.owner, found.version_num).await?;
     let extensions: Vec<&str> = manifest.extensions.iter().map(|extension| extension.name.as_str()).collect();
     let lacking: Vec<String> =
         session.client().query(lacking, &[&extensions]).await.map_err(refused)?.iter().map(|row| row.get(0)).collect();
@@ -125,6 +126,23 @@ async fn fits(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
 }
 
 fn listed(names: &[String]) -> String {
+/// Whether our role may make a database of this owner. Since 16 a member may not always act as the role (PostgreSQL, GRANT, SET).
+async fn may_own(session: &Session, owner: &str, version_num: i32) -> Result<(), Blocked> {
+    let how = if version_num < 160_000 { "MEMBER" } else { "SET" };
+    let query =
+        "SELECT current_user::pg_catalog.text, pg_catalog.pg_has_role($1::pg_catalog.text::pg_catalog.name, $2::pg_catalog.text)";
+    let row = session.client().query_one(query, &[&owner, &how]).await;
+    let row = row.map_err(|error| crate::pass::blocked("looking at the server", &error.into()))?;
+    if row.get(1) {
+        return Ok(());
+    }
+    let role: String = row.get(0);
+    let message = format!(
+        "the database of the backup belongs to {owner}, and role {role} may not act as that one: run GRANT {owner} TO {role}, or name the Secret of a role that may in adminSecretRef of the PostgresDatabase"
+    );
+    Err(Blocked::new(Reason::MissingPrivilege, message))
+}
+
     let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.dedup();
     let more = names.len().saturating_sub(LISTED);

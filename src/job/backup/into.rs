@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::super::Access;
 use super::inspect::checksum;
+use super::patience;
 use super::restore::{Compared, Source, compare, fill, prepare, something};
 use super::tools::Tools;
 use super::verify;
@@ -43,7 +44,7 @@ pub async fn run(task: &RestoreDump, access: &Access) -> Result<Proof, Blocked> 
         return Err(Blocked::new(Reason::BackupDamaged, message));
     }
     let target = Target { database: task.database.clone(), ..access.target()?.clone() };
-    let session = Session::open(&target).await.map_err(|fault| crate::pass::blocked(&target.to_string(), &fault))?;
+    let session = patience::session(&target).await?;
     let locked = databases::lock(&session, &task.database).await;
     if !locked.map_err(|fault| crate::pass::blocked(&target.to_string(), &fault))? {
         let message = format!("another Pod is at work in database {}", task.database);
@@ -53,13 +54,18 @@ pub async fn run(task: &RestoreDump, access: &Access) -> Result<Proof, Blocked> 
     if let Some(proof) = witness.proof {
         return Ok(proof);
     }
-    if let Some(found) = something(&session).await? {
+    if let Some(found) = left(&session, &witness).await? {
         let why = witness.failure.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
-        let message = format!("database {} holds part of a former try ({found}), and is made anew{why}", task.database);
+        let message = format!("database {} holds {found}, and is made anew{why}", task.database);
         return Err(Blocked::new(Reason::NotEmpty, message));
     }
+    let tools = Tools::find(task.major, &access.workshop.programs).await?;
+    let witness = Witness { begun: true, ..witness };
+    note(&session, &task.database, &witness).await?;
     let source = Source { store: &store, directory, manifest: &manifest, identity: access.workshop.identity.as_ref() };
-    match restored(task, access, source, (&session, &target)).await {
+    match restored(task, (access, &tools), source, (&session, &target)).await {
+        // What is there is no database to use.
+        Ok(proof) if task.rehearses => Ok(proof),
         Ok(proof) => {
             let whole = Witness { proof: Some(proof.clone()), comment: manifest.database.properties.comment.clone(), ..witness };
             note(&session, &task.database, &whole).await?;
@@ -67,15 +73,19 @@ pub async fn run(task: &RestoreDump, access: &Access) -> Result<Proof, Blocked> 
         }
         Err(blocked) => {
             // For the next one, who finds it half filled. Without an answer that one says only so.
-            if let Ok(Some(_)) = something(&session).await {
-                let for_good = matches!(blocked.reason, Reason::VerificationFailed | Reason::BackupDamaged | Reason::Unsupported);
-                let message = shorten(&blocked.message, QUOTED);
-                let failure = Some(Failure { message, at: Clock::system().now(), for_good });
-                drop(note(&session, &task.database, &Witness { failure, ..witness }).await);
-            }
+            let for_good = matches!(blocked.reason, Reason::VerificationFailed | Reason::BackupDamaged | Reason::Unsupported);
+            let message = shorten(&blocked.message, QUOTED);
+            let failure = Some(Failure { message, at: Clock::system().now(), for_good });
+            drop(note(&session, &task.database, &Witness { failure, ..witness }).await);
             Err(blocked)
         }
     }
+}
+
+/// What a former try has left: it may have broken off before anything is seen of it.
+async fn left(session: &Session, witness: &Witness) -> Result<Option<String>, Blocked> {
+    let found = something(session).await?.map(|found| format!("part of a former try ({found})"));
+    Ok(found.or_else(|| witness.begun.then(|| "what a former try has left".into())))
 }
 
 /// The witness of the database that we are in, if that is the one which was meant.
@@ -97,32 +107,57 @@ async fn witness(session: &Session, task: &RestoreDump) -> Result<Witness, Block
 
 async fn restored(
     task: &RestoreDump,
-    access: &Access,
+    (access, tools): (&Access, &Tools),
     source: Source<'_>,
     (session, target): (&Session, &Target),
 ) -> Result<Proof, Blocked> {
     let begun = Instant::now();
-    let manifest = source.manifest;
-    let tools = Tools::find(task.major, &access.workshop.programs).await?;
-    prepare(session, manifest).await?;
-    fill(source, target, (&tools, &access.workshop.scratch), &[], 2).await?;
-    let counts = task.row_counts == RowCounts::Exact;
-    let Compared { rows, assertions } = compare(session, manifest, counts, &task.assertions).await?;
+    let properties = &source.manifest.database.properties;
+    let (options, mut omitted) = elsewhere(session, source.manifest).await?;
+    let options: Vec<&str> = options.into_iter().chain(task.rehearses.then_some("--schema-only")).collect();
+    prepare(session, source.manifest).await?;
+    fill(source, target, (tools, &access.workshop.scratch), &options, 2).await?;
+    omitted.extend(put_back(session, sql::settings(&task.database, properties)).await?);
+    let counts = task.row_counts == RowCounts::Exact && !task.rehearses;
+    let compared = match task.rehearses {
+        true => Compared::default(),
+        // In a session that begins as everybody's will.
+        false => compare(&patience::session(target).await?, source.manifest, counts, &task.assertions).await?,
+    };
     session.client().batch_execute("ANALYZE").await.map_err(refused)?;
-    let omitted = properties(session, &task.database, manifest).await?;
+    omitted.extend(put_back(session, sql::access(&task.database, properties)).await?);
+    omitted.truncate(OMITTED.0);
     Ok(Proof {
         at: Clock::system().now(),
-        rows: counts.then_some(rows),
-        assertions,
+        rows: counts.then_some(compared.rows),
+        assertions: compared.assertions,
         seconds: i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX),
         omitted,
     })
 }
 
+/// What of a dump depends on another place and is left out, as options of `pg_restore` and for people. A subscription would take the place of the
+/// one that it was dumped from, and a database that has one cannot be dropped.
+async fn elsewhere(session: &Session, manifest: &Manifest) -> Result<(Vec<&'static str>, Vec<String>), Blocked> {
+    let database = &manifest.database;
+    let mut options = vec!["--no-subscriptions"];
+    let mut omitted: Vec<String> =
+        database.subscriptions.iter().map(|name| format!("subscription {name}: create it anew")).collect();
+    let query = "SELECT spcname::pg_catalog.text FROM pg_catalog.pg_tablespace WHERE spcname !~ '^pg_'";
+    let here: Vec<String> = session.client().query(query, &[]).await.map_err(refused)?.iter().map(|row| row.get(0)).collect();
+    let lacking: Vec<&String> = database.tablespaces.iter().filter(|name| !here.contains(name)).collect();
+    if here.is_empty() || !lacking.is_empty() {
+        options.push("--no-tablespaces");
+    }
+    let usual = |name| format!("tablespace {name}: the server has none of that name, and everything lies in the usual one");
+    omitted.extend(lacking.into_iter().map(usual));
+    Ok((options, omitted))
+}
+
 /// What the dump does not carry. What our role may not put back is told.
-async fn properties(session: &Session, database: &str, manifest: &Manifest) -> Result<Vec<String>, Blocked> {
+async fn put_back(session: &Session, statements: Vec<String>) -> Result<Vec<String>, Blocked> {
     let mut omitted = Vec::new();
-    for statement in sql::properties(database, &manifest.database.properties) {
+    for statement in statements {
         let Err(error) = session.client().batch_execute(&statement).await else { continue };
         let fault = Fault::from(error);
         // A refusal leaves the session as it was.
@@ -131,7 +166,6 @@ async fn properties(session: &Session, database: &str, manifest: &Manifest) -> R
         }
         omitted.push(shorten(&format!("{statement}: {}", fault.message), OMITTED.1));
     }
-    omitted.truncate(OMITTED.0);
     Ok(omitted)
 }
 

@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod into;
 mod keys;
 mod pack;
+pub mod patience;
 mod progress;
 pub mod restore;
 mod room;

@@ -6,6 +6,7 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::child;
+use super::patience;
 use super::seal::{self, Identity};
 use super::tools::{Service, Tools};
 use super::verdict::{self, Failure};
@@ -66,6 +67,9 @@ pub async fn filled(
     let key = format!("{directory}/{}", manifest.data.name);
     let mut command = tools.program("pg_restore");
     service.tell(&mut command).args(["--exit-on-error", "--no-password", "--dbname", &target.database]).args(options);
+    if let Some(options) = patience::of_programs(target).await? {
+        command.env("PGOPTIONS", options);
+    }
     match manifest.format {
         DumpFormat::Plain => {
             let message =
@@ -123,16 +127,29 @@ async fn create(session: &Session, schema: &Schema) -> Result<(), Blocked> {
     created.map_err(|error| crate::pass::blocked(&format!("creating the schema {} of the backup", schema.name), &error.into()))
 }
 
-/// A table, or the like, that a user has made in the database: then it is not empty.
+/// What makes a database not empty, the weightiest first. What lies in the schema `public` depends on it, and what an extension brings comes with
+/// that.
+const SOMETHING: &str = "SELECT what FROM (
+    SELECT 1 AS weight, c.oid AS number, c.oid::pg_catalog.regclass::pg_catalog.text AS what
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+    UNION ALL SELECT 2, n.oid, 'schema ' || n.nspname FROM pg_catalog.pg_namespace n
+        WHERE n.nspname NOT IN ('public', 'information_schema') AND n.nspname !~ '^pg_'
+    UNION ALL SELECT 3, e.oid, 'extension ' || e.extname FROM pg_catalog.pg_extension e WHERE e.extname <> 'plpgsql'
+    UNION ALL SELECT 4, d.objid, pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_catalog.pg_depend d
+        JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+        WHERE n.nspname = 'public'
+    UNION ALL SELECT 5, m.oid, 'large object ' || m.oid FROM pg_catalog.pg_largeobject_metadata m
+    UNION ALL SELECT 6, p.oid, 'publication ' || p.pubname FROM pg_catalog.pg_publication p
+) found ORDER BY weight, number LIMIT 1";
+
+/// What a user has made in the database, be it a table, a schema or a function: then it is not empty.
 ///
 /// # Errors
 /// What the server said.
 pub async fn something(session: &Session) -> Result<Option<String>, Blocked> {
-    let query = "SELECT c.oid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e') \
-        ORDER BY c.oid LIMIT 1";
-    let row = session.client().query_opt(query, &[]).await;
+    let row = session.client().query_opt(SOMETHING, &[]).await;
     let row = row.map_err(|error| crate::pass::blocked("looking whether the database is empty", &error.into()))?;
     Ok(row.map(|row| row.get(0)))
 }

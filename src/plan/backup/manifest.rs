@@ -90,6 +90,12 @@ pub struct Database {
     pub bytes: i64,
     /// How it was made and what was granted on it.
     pub properties: Properties,
+    /// Tablespaces that something of it lies in beside the usual one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tablespaces: Vec<String>,
+    /// Its subscriptions to publications elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions: Vec<String>,
 }
 
 /// What `pg_dump` writes only with `--create`, which pins the name: it is put back by us.

@@ -101,6 +101,9 @@ pub struct RestoreDump {
     /// Room for what cannot be streamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
+    /// Whether only tables and the like are restored, without their rows, to see that our role may do so there; nothing is compared then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearses: bool,
     /// The Pod that does it.
     pub job: JobSettings,
 }

@@ -46,6 +46,9 @@ pub struct Witness {
     /// The comment that it has otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// Whether a Job has begun to fill it: unless it is proven, nobody else may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begun: bool,
     /// What was proven of it, once it was restored whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
@@ -112,7 +115,7 @@ pub struct Proof {
 impl Witness {
     /// Of a database of this restore.
     pub fn new(uid: &str, role: Role, comment: Option<String>) -> Self {
-        Self { restore: uid.to_owned(), role, comment, proof: None, failure: None, fence: None }
+        Self { restore: uid.to_owned(), role, comment, begun: false, proof: None, failure: None, fence: None }
     }
 
     /// What a comment says; `None` for one that somebody else has written.
