@@ -269,6 +269,10 @@ pub struct RestoreStatus {
     /// The replaced database, as long as it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_database: Option<String>,
+    /// When strategy Replace had restored the backup on this server without its rows, so that its role is known to be able to, before it dropped
+    /// the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed_at: Option<Time>,
     /// What strategy Replace proved of the backup before it dropped the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<Verification>,
@@ -323,6 +327,9 @@ pub struct Chosen {
     /// How it is encrypted, where that is known: a safety backup is encrypted alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// The age recipients that it is encrypted for: a safety backup is encrypted for them where `encryption` is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
     /// SHA-256 of the manifest.
     pub manifest: String,
     /// Major version of the server that it came from.

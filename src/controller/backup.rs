@@ -194,6 +194,7 @@ impl Backups {
             major,
             settings: backup.spec.settings.clone(),
             exists,
+            recipients: vec![],
         };
         Ok((task, percent))
     }

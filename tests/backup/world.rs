@@ -84,6 +84,7 @@ impl World {
             major: i32::try_from(self.database.server().major).unwrap(),
             settings: serde_json::from_value::<BackupSettings>(settings).unwrap(),
             exists: false,
+            recipients: vec![],
         }
     }
 

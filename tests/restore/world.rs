@@ -126,6 +126,7 @@ pub async fn back_up(database: &Database, roles: &Roles, volume: &Path) -> Backe
         backup: "nightly".into(),
         schedule: None,
         exists: false,
+        recipients: vec![],
         directory: "shop/nightly-1".into(),
         major: i32::try_from(database.server().major).unwrap(),
         settings,

@@ -142,6 +142,7 @@ impl Backup {
             major: found.version_num / 10_000,
             settings: self.settings(),
             exists: false,
+            recipients: vec![],
         };
         let mut workshop = self.workshop.workshop()?;
         let read = |file: &PathBuf| {

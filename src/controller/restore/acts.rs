@@ -120,7 +120,7 @@ impl Turn<'_> {
         Outcome { then: Then::Again, ..Outcome::new(Said::new(Reason::Restoring, format!("goes on to {step:?}")), Then::Again) }
     }
 
-    async fn create(&mut self) -> Result<Outcome, Blocked> {
+    pub(super) async fn create(&mut self) -> Result<Outcome, Blocked> {
         let name = names::beside(&self.target, &self.owner.uid);
         let create = sql::create(&name, &self.chosen()?.like, self.sight.version_num);
         let created = databases::run(&self.session, &create).await;
@@ -134,7 +134,7 @@ impl Turn<'_> {
         Ok(Outcome::done(message))
     }
 
-    async fn witness(&mut self, database: &Database) -> Result<Outcome, Blocked> {
+    pub(super) async fn witness(&mut self, database: &Database) -> Result<Outcome, Blocked> {
         let witness = Witness::new(&self.owner.uid, Role::Restored, None).text();
         let noted = databases::run(&self.session, &sql::comment(&database.name, Some(&witness))).await;
         noted.map_err(|fault| self.fault(&format!("database {}", database.name), &fault))?;

@@ -14,10 +14,10 @@ use crate::job::Report as JobReport;
 use crate::job::backup::inspect::Inspected;
 use crate::plan::action::{Action, Blocked};
 use crate::plan::backup::{DumpDatabase, InspectBackup, RestoreDump, Stored, VerifyBackup};
-use crate::plan::restore::names::{self, Proof, Role, Witness};
-use crate::plan::restore::preflight;
+use crate::plan::restore::names::{self, Failure, Proof, Role, Witness};
 use crate::plan::restore::report::Said;
 use crate::plan::restore::sight::Database;
+use crate::plan::restore::{ATTEMPTS, preflight};
 
 impl Turn<'_> {
     /// What has a Job's work done, or how far it is.
@@ -55,7 +55,7 @@ impl Turn<'_> {
             Err(running) => return Ok(running),
         };
         let workloads = workloads::find(&self.context.client, &self.owner.namespace, &self.object.spec.workloads).await?;
-        if report.encrypted && found.stored.identity.is_none() {
+        if !report.recipients.is_empty() && found.stored.identity.is_none() {
             let message = "the backup is encrypted, and what decrypts it is not named: give encryption.identitySecretRef of the Backup, or identitySecretRef beside the URL";
             return Err(Blocked::new(Reason::SecretNotFound, message));
         }
@@ -79,6 +79,7 @@ impl Turn<'_> {
             directory: stored.directory,
             identity_secret_ref: stored.identity,
             encryption,
+            recipients: inspected.recipients,
             manifest: inspected.manifest,
             major: inspected.major,
             system_identifier: self.sight.system_identifier.clone(),
@@ -98,26 +99,14 @@ impl Turn<'_> {
 
     pub(super) async fn fill(&mut self, database: &Database) -> Result<Outcome, Blocked> {
         self.status.restored_oid = Some(database.oid.into());
-        self.stay_down().await?;
         if let Some(proof) = database.witness(&self.owner.uid).and_then(|witness| witness.proof) {
             // The report may be lost, and the database take no more sessions by then.
             return Ok(self.filled(&proof));
         }
-        let chosen = self.chosen()?;
+        self.stay_down().await?;
         let spec = &self.object.spec;
-        let fill = RestoreDump {
-            stored: stored(chosen),
-            manifest: chosen.manifest.clone(),
-            database: database.name.clone(),
-            oid: database.oid,
-            witness: Witness::new(&self.owner.uid, Role::Restored, None).text(),
-            row_counts: spec.verify.row_counts,
-            assertions: spec.verify.assertions.clone(),
-            major: self.sight.version_num / 10_000,
-            scratch: spec.scratch.clone(),
-            job: spec.job.clone(),
-        };
-        match self.job(&Action::RestoreDump(Box::new(fill))).await {
+        let fill = Action::RestoreDump(Box::new(self.restores(database, false)?));
+        match self.job(&fill).await {
             Ok(Ok(JobReport::Restored(proof))) => Ok(self.filled(&proof)),
             Ok(Ok(other)) => Err(unexpected(&other)),
             Ok(Err(running)) => Ok(running),
@@ -131,12 +120,31 @@ impl Turn<'_> {
                 Ok(Outcome::done("gives up"))
             }
             Err(blocked) => {
-                if matches!(blocked.reason, Reason::VerificationFailed | Reason::BackupDamaged | Reason::JobFailed) {
+                if blocked.reason != Reason::KubernetesUnavailable {
                     self.note_failure(&blocked.message);
                 }
                 Err(blocked)
             }
         }
+    }
+
+    /// What a Job is told that restores into this database, or rehearses that.
+    fn restores(&self, database: &Database, rehearses: bool) -> Result<RestoreDump, Blocked> {
+        let chosen = self.chosen()?;
+        let spec = &self.object.spec;
+        Ok(RestoreDump {
+            stored: stored(chosen),
+            manifest: chosen.manifest.clone(),
+            database: database.name.clone(),
+            oid: database.oid,
+            witness: Witness::new(&self.owner.uid, Role::Restored, None).text(),
+            rehearses,
+            row_counts: spec.verify.row_counts,
+            assertions: if rehearses { vec![] } else { spec.verify.assertions.clone() },
+            major: self.sight.version_num / 10_000,
+            scratch: spec.scratch.clone(),
+            job: spec.job.clone(),
+        })
     }
 
     fn filled(&mut self, proof: &Proof) -> Outcome {
@@ -157,6 +165,9 @@ impl Turn<'_> {
 
     /// Proves the backup before a database is dropped for it.
     pub(super) async fn prove(&mut self) -> Result<Outcome, Blocked> {
+        if self.status.rehearsed_at.is_none() {
+            return self.rehearse().await;
+        }
         let chosen = self.chosen()?;
         let spec = &self.object.spec;
         let verify = VerifyBackup {
@@ -189,6 +200,49 @@ impl Turn<'_> {
         }
     }
 
+    /// Restores the backup without its rows on this very server, as this role: what it may not do is known before a database is dropped for it.
+    async fn rehearse(&mut self) -> Result<Outcome, Blocked> {
+        let name = names::beside(&self.target, &self.owner.uid);
+        let found = self.sight.databases.iter().find(|database| database.name == name).cloned();
+        let Some(database) = found else { return self.create().await };
+        match database.witness(&self.owner.uid) {
+            None if database.comment.is_none() => return self.witness(&database).await,
+            None => {
+                let message = format!("somebody has made a database {name} meanwhile: drop or rename it");
+                return Err(Blocked::new(Reason::NameTaken, message));
+            }
+            Some(Witness { failure: Some(failure), .. }) => return self.rehearse_again(&database, failure).await,
+            Some(_) => {}
+        }
+        self.status.restored_oid = Some(database.oid.into());
+        let rehearsal = Action::RestoreDump(Box::new(self.restores(&database, true)?));
+        match self.job(&rehearsal).await {
+            Ok(Ok(JobReport::Restored(_))) => {
+                self.remove(&database).await?;
+                self.status.rehearsed_at = Some(Time(self.context.config.clock.now()));
+                self.status.attempts = 0;
+                Ok(Outcome::done("restored the backup without its rows: the role may do that here"))
+            }
+            Ok(Ok(other)) => Err(unexpected(&other)),
+            Ok(Err(running)) => Ok(running),
+            Err(blocked) if blocked.reason == Reason::NotEmpty => {
+                let failure = Failure { message: blocked.message, at: self.context.config.clock.now(), for_good: false };
+                self.rehearse_again(&database, failure).await
+            }
+            Err(blocked) => Err(blocked),
+        }
+    }
+
+    /// What broke off a rehearsal may pass. What does not is no reason to touch anything.
+    async fn rehearse_again(&mut self, database: &Database, failure: Failure) -> Result<Outcome, Blocked> {
+        if self.status.attempts < ATTEMPTS && !failure.for_good {
+            return self.remove(database).await;
+        }
+        let failure = format!("the backup cannot be restored here as role {}: {}", self.sight.role, failure.message);
+        self.status.failure = Some(failure);
+        Ok(Outcome::done("gives up"))
+    }
+
     /// Backs up a database that is to be dropped, as it is now.
     pub(super) async fn safeguard(&mut self, database: &Database) -> Result<Outcome, Blocked> {
         self.stay_down().await?;
@@ -200,6 +254,7 @@ impl Turn<'_> {
             directory: names::safety(&self.target, &self.owner.name, &self.owner.uid),
             major: self.sight.version_num / 10_000,
             exists: false,
+            recipients: if chosen.encryption.is_some() { vec![] } else { chosen.recipients.clone() },
             settings: BackupSettings {
                 content: Content::default(),
                 format: DumpFormat::default(),

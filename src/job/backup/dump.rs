@@ -40,7 +40,7 @@ pub fn globals_name(task: &DumpDatabase) -> String {
 
 fn sealed_name(base: &str, task: &DumpDatabase) -> String {
     let compressed = if task.settings.compression.method == CompressionMethod::Zstd { ".zst" } else { "" };
-    let encrypted = if task.settings.encryption.is_some() { ".age" } else { "" };
+    let encrypted = if task.is_encrypted() { ".age" } else { "" };
     format!("{base}{compressed}{encrypted}")
 }
 

@@ -25,8 +25,9 @@ pub struct Inspected {
     pub manifest: String,
     /// Major version of its server.
     pub major: i32,
-    /// Whether it is read only with an age identity.
-    pub encrypted: bool,
+    /// The age recipients that it is encrypted for; whoever reads it needs the identity of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
     /// When the snapshot was taken.
     pub snapshot_at: jiff::Timestamp,
     /// Size of the database on its server's disk in bytes.
@@ -57,7 +58,7 @@ pub async fn run(task: &InspectBackup, access: &Access) -> Result<Inspected, Blo
         url: store.url(&format!("{}/{}", task.stored.directory, manifest::NAME)),
         manifest: checksum(&content),
         major: manifest.major(),
-        encrypted: !manifest.data.recipients.is_empty(),
+        recipients: manifest.data.recipients.clone(),
         snapshot_at: manifest.snapshot.at,
         bytes: manifest.database.bytes,
         tables: Tables { count: i32::try_from(manifest.tables.len()).unwrap_or(i32::MAX), rows: manifest.rows() },
@@ -113,8 +114,8 @@ async fn fits(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
         let message = format!("the backup names roles that this server lacks: {}; create them", listed(&lacking));
         return Err(Blocked::new(Reason::RoleMissing, message));
     }
-    let lacking = "SELECT wanted FROM pg_catalog.unnest($1::pg_catalog.text[]) wanted WHERE wanted NOT IN (SELECT name::pg_catalog.text FROM pg_catalog.pg_available_extensions) ORDER BY 1";
     may_own(session, &manifest.database.properties.owner, found.version_num).await?;
+    let lacking = "SELECT wanted FROM pg_catalog.unnest($1::pg_catalog.text[]) wanted WHERE wanted NOT IN (SELECT name::pg_catalog.text FROM pg_catalog.pg_available_extensions) ORDER BY 1";
     let extensions: Vec<&str> = manifest.extensions.iter().map(|extension| extension.name.as_str()).collect();
     let lacking: Vec<String> =
         session.client().query(lacking, &[&extensions]).await.map_err(refused)?.iter().map(|row| row.get(0)).collect();
@@ -125,7 +126,6 @@ async fn fits(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
     Ok(())
 }
 
-fn listed(names: &[String]) -> String {
 /// Whether our role may make a database of this owner. Since 16 a member may not always act as the role (PostgreSQL, GRANT, SET).
 async fn may_own(session: &Session, owner: &str, version_num: i32) -> Result<(), Blocked> {
     let how = if version_num < 160_000 { "MEMBER" } else { "SET" };
@@ -143,6 +143,7 @@ async fn may_own(session: &Session, owner: &str, version_num: i32) -> Result<(),
     Err(Blocked::new(Reason::MissingPrivilege, message))
 }
 
+fn listed(names: &[String]) -> String {
     let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.dedup();
     let more = names.len().saturating_sub(LISTED);

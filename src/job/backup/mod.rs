@@ -114,7 +114,8 @@ pub async fn confirm(store: &Store, directory: &str) -> Result<BackedUp, Blocked
 /// What objects are made with.
 fn seal(task: &DumpDatabase, access: &Access) -> Result<Seal, Blocked> {
     let recipients = match &task.settings.encryption {
-        None => vec![],
+        None if task.recipients.is_empty() => vec![],
+        None => seal::recipients(task.recipients.join("\n").as_bytes())?,
         Some(_) => seal::recipients(access.workshop.recipients.as_deref().unwrap_or_default())?,
     };
     let segment = access.workshop.segment;

@@ -39,6 +39,16 @@ pub struct DumpDatabase {
     /// Whether it is there already, made by a former cluster: then nothing is dumped, and what it is is reported.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exists: bool,
+    /// The age recipients that it is encrypted for, where no Secret names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+}
+
+impl DumpDatabase {
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.settings.encryption.is_some() || !self.recipients.is_empty()
+    }
 }
 
 /// A backup is read back, or restored into a server made for that. A Job does it, and needs no connection to the database.
@@ -91,6 +101,9 @@ pub struct RestoreDump {
     pub oid: u32,
     /// The comment that it must have, or nothing is touched.
     pub witness: String,
+    /// Whether only tables and the like are restored, without their rows, to see that our role may do so there; nothing is compared then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearses: bool,
     /// How rows are compared.
     pub row_counts: RowCounts,
     /// What must be true of the restored database.
@@ -101,9 +114,6 @@ pub struct RestoreDump {
     /// Room for what cannot be streamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
-    /// Whether only tables and the like are restored, without their rows, to see that our role may do so there; nothing is compared then.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub rehearses: bool,
     /// The Pod that does it.
     pub job: JobSettings,
 }

@@ -171,11 +171,13 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
     match live {
         None => actions.extend([restore, format!("call it {target}")]),
         Some(live) if spec.strategy == Strategy::Replace => {
+            actions.push("restore the backup here without its rows, to see that the role may, and drop that again".into());
             actions.push("restore the backup into a server made for that, to prove it".into());
             actions.extend(lowered);
             actions.push(closes(live));
             if !spec.skip_safety_backup {
-                let encrypted = if chosen.encryption.is_some() { "encrypted" } else { "not encrypted" };
+                let is_encrypted = chosen.encryption.is_some() || !chosen.recipients.is_empty();
+                let encrypted = if is_encrypted { "encrypted" } else { "not encrypted" };
                 actions.push(format!("back it up as it is then ({encrypted}), beside the backup"));
             }
             actions.push(format!("drop it ({})", known_size(live)));
@@ -188,9 +190,9 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
             let previous = super::names::previous(target, facts.uid);
             let kept = format!("it stays as {previous} for {} ({})", spec.keep_previous, known_size(live));
             actions.push(format!("give its name to the restored one; {kept}"));
+            actions.extend(subscribed(live));
         }
     }
-            actions.extend(subscribed(live));
     if !workloads.is_empty() {
         actions.push("bring the workloads back to what they had".into());
     }
@@ -203,8 +205,6 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
     PlanStatus { fingerprint: chosen.manifest.chars().take(16).collect(), summary, actions, more: 0 }
 }
 
-fn lowers(workload: &ScaledWorkload) -> String {
-    let ScaledWorkload { kind, name, .. } = workload;
 /// What becomes of subscriptions: a database that accepts no connections receives nothing.
 fn subscribed(live: &Database) -> Option<String> {
     let names = live.subscriptions.join(", ");
@@ -212,6 +212,8 @@ fn subscribed(live: &Database) -> Option<String> {
     (!live.subscriptions.is_empty()).then(|| format!("its subscriptions ({names}) {says}"))
 }
 
+fn lowers(workload: &ScaledWorkload) -> String {
+    let ScaledWorkload { kind, name, .. } = workload;
     let does = match workload.replicas {
         Some(replicas) => format!("scale {kind} {name} from {replicas} to 0"),
         None => format!("suspend {kind} {name}"),

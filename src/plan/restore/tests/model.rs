@@ -228,6 +228,7 @@ impl Model {
             directory: "shop/n".into(),
             identity_secret_ref: None,
             encryption: None,
+            recipients: vec![],
             manifest: "ab".into(),
             major: 15,
             system_identifier: Some("7".into()),
