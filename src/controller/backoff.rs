@@ -20,7 +20,7 @@ const STALLED: Duration = Duration::from_secs(60);
 pub(crate) struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
-    /// The delay until the next pass of the object `key`.
+    /// The delay until the next pass of the object `key`. What fails, or waits, is looked at sooner than that where it is due sooner.
     pub fn next(
         &self,
         key: &str,
@@ -33,9 +33,12 @@ impl Backoff {
         let class = if state.ready { Class::Fine } else { state.reason.class() };
         let failures = self.count(key, class == Class::Waiting);
         let resync = spread(key, config.resync);
+        // One that was due before and came to nothing then waits its time.
+        let sooner = due.map(|due| due.duration_since(now)).filter(|wait| wait.is_positive());
+        let sooner = sooner.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(Duration::MAX);
         match class {
-            Class::Waiting => doubled(config, failures).mul_f64(0.75 + fastrand::f64() / 2.0),
-            Class::Stalled => resync.min(STALLED.mul_f64(0.75 + fastrand::f64() / 2.0)),
+            Class::Waiting => doubled(config, failures).mul_f64(0.75 + fastrand::f64() / 2.0).min(sooner),
+            Class::Stalled => resync.min(STALLED.mul_f64(0.75 + fastrand::f64() / 2.0)).min(sooner),
             Class::Fine => due.map_or(resync, |due| resync.min(until(if punctual { None } else { Some(key) }, due, now))),
         }
     }
@@ -104,6 +107,23 @@ mod tests {
         assert!(delays.iter().all(|delay| *delay <= config.backoff_max.mul_f64(1.25)));
         assert!(next(Reason::UpToDate) > Duration::from_secs(500));
         assert!(next(Reason::Unreachable) < Duration::from_secs(3));
+    }
+
+    #[test]
+    fn what_waits_for_a_moment_is_looked_at_then_however_often_it_has_waited() {
+        let (backoff, config, now) = (Backoff::default(), Config::default(), Timestamp::UNIX_EPOCH);
+        let due = |seconds| Some(Timestamp::from_second(seconds).unwrap());
+        for reason in [Reason::Quiescing, Reason::Unreachable, Reason::AuthenticationFailed] {
+            for _ in 0..20 {
+                let delay = backoff.next("a", &state(reason), due(1), now, &config, true);
+                assert_eq!(delay, Duration::from_secs(1), "{reason}");
+            }
+            // Without a moment, or after it, by the usual delay.
+            for due in [None, due(0), due(-5), due(86_400)] {
+                let delay = backoff.next("a", &state(reason), due, now, &config, true);
+                assert!(delay >= Duration::from_secs(45), "{reason} {due:?}: {delay:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is left behind when somebody deletes a Restore? Nothing that is in anybody's way: the database is open under its name, workloads are
 //! back, and what only the restore needed is gone. A replaced database that is kept stays, and an event says so.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource as _, ResourceExt as _};
 
@@ -22,9 +22,14 @@ pub(super) fn needs_finalizer(object: &Restore) -> bool {
     object.status.as_ref().is_some_and(|status| status.step > Step::AwaitingConfirmation && status.step != Step::Done)
 }
 
+/// How long what tells the way to the server may be missing: tools that make objects anew delete them first.
+const MISSING: SignedDuration = SignedDuration::from_mins(5);
+
 /// Whether there is no way to that server any more, for anybody.
-fn is_for_good(blocked: &Blocked) -> bool {
-    matches!(blocked.reason, Reason::DatabaseNotFound | Reason::SecretNotFound)
+fn is_for_good(object: &Restore, status: &RestoreStatus, blocked: &Blocked, now: Timestamp) -> bool {
+    let is_missing = matches!(blocked.reason, Reason::DatabaseNotFound | Reason::SecretNotFound);
+    let since = object.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
+    is_missing && (status.step >= Step::Keeping || now.duration_since(since) > MISSING)
 }
 
 /// Whether there may be no database of the name.
@@ -45,7 +50,10 @@ impl Restores {
                 return Ok(None);
             }
             Ok(Some(said)) => Ok(Outcome::new(said, Then::At(self.now() + SignedDuration::from_secs(1)))),
-            Err(blocked) if is_for_good(&blocked) || jobs::is_terminating(&self.context.client, &owner.namespace).await => {
+            Err(blocked)
+                if is_for_good(object, &status, &blocked, self.now())
+                    || jobs::is_terminating(&self.context.client, &owner.namespace).await =>
+            {
                 self.tell(object, true, &format!("let go although its database could not be looked after: {}", blocked.message))
                     .await;
                 return Ok(None);
@@ -65,7 +73,7 @@ impl Restores {
                 Ok(turn) => turn,
                 Err(blocked) => {
                     // Workloads need not wait for a server that does not answer, unless they would wait for the database.
-                    if is_for_good(&blocked) || !is_replacing(object, status) {
+                    if is_for_good(object, status, &blocked, self.now()) || !is_replacing(object, status) {
                         self.context.jobs.stop(owner).await?;
                         acts::raise_all(&self.context, owner, status).await?;
                     }

@@ -4,6 +4,7 @@
 mod acts;
 mod leave;
 mod source;
+mod stuck;
 mod tasks;
 mod turn;
 
@@ -95,7 +96,7 @@ impl Restores {
         }
         let mut turn = match Turn::begin(&self.context, object, owner, status.clone()).await {
             Ok(turn) => turn,
-            Err(blocked) => return (status, Err(blocked)),
+            Err(blocked) => return self.stuck(object, owner, status, blocked).await,
         };
         let outcome = turn.act().await;
         let (status, session) = turn.end();
@@ -123,11 +124,9 @@ impl Restores {
     ) -> (Report, Then) {
         // A pass that came to nothing does not know which Jobs are needed.
         let knows_tasks = outcome.is_ok();
-        let outcome = outcome.unwrap_or_else(|blocked| Outcome {
-            said: Said::new(blocked.reason, blocked.message),
-            then: Then::Wait,
-            task: None,
-            applied: None,
+        let outcome = outcome.unwrap_or_else(|blocked| {
+            let then = if stuck::disturbs(&status) { Then::At(self.now() + stuck::SOON) } else { Then::Wait };
+            Outcome::new(Said::new(blocked.reason, blocked.message), then)
         });
         let (status, state) = report(status, generation, requested, &outcome.said, self.now());
         let due = match outcome.then {

@@ -16,6 +16,7 @@ pub mod replace;
 pub mod report;
 pub mod selector;
 pub mod sight;
+pub mod stranded;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -250,9 +251,13 @@ fn wanted<'a>(facts: &Facts<'_>, places: &Places<'a>) -> Option<(Option<&'a Data
 
 /// Whether the step has taken as long as workloads and sessions may.
 fn is_late(facts: &Facts<'_>) -> bool {
-    let since = facts.status.step_at.as_ref().map_or(facts.now, |at| at.0);
-    let limit = facts.spec.quiesce_timeout.to_std().unwrap_or_default();
-    since.saturating_add(limit).is_ok_and(|until| until < facts.now)
+    is_late_at(facts.spec, facts.status, facts.now)
+}
+
+fn is_late_at(spec: &RestoreSpec, status: &RestoreStatus, now: Timestamp) -> bool {
+    let since = status.step_at.as_ref().map_or(now, |at| at.0);
+    let limit = spec.quiesce_timeout.to_std().unwrap_or_default();
+    since.saturating_add(limit).is_ok_and(|until| until < now)
 }
 
 fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
@@ -349,14 +354,14 @@ fn undroppable(database: &Database) -> Option<Blocked> {
             slots.join(", ")
         ));
     }
-    None
-}
-
-#[cfg(test)]
-mod tests;
     if !database.subscriptions.is_empty() {
         return refused(format!(
             "database {name} is kept no longer and has subscriptions ({}): open it with ALTER DATABASE {name} ALLOW_CONNECTIONS true, and drop them there with DROP SUBSCRIPTION",
             database.subscriptions.join(", ")
         ));
     }
+    None
+}
+
+#[cfg(test)]
+mod tests;
