@@ -226,8 +226,9 @@ impl Jobs {
         let _turn = desk.turn.lock().await;
         let mut others = jobs::at_work(&self.client, &owner.namespace, database).await?;
         others.retain(|name| *name != job.name_any());
-        let busy = (others.len() >= usize::from(self.options.per_database.max(1)))
-            .then(|| format!("{} at work on PostgresDatabase {database}", others.join(", ")));
+        // Somebody waits for a restore, perhaps without any database: it waits for nobody.
+        let is_full = others.len() >= usize::from(self.options.per_database.max(1)) && owner.kind != "Restore";
+        let busy = is_full.then(|| format!("{} at work on PostgresDatabase {database}", others.join(", ")));
         match busy {
             Some(_) => desk.waiting().insert(id(owner)),
             None => desk.waiting().remove(&id(owner)),

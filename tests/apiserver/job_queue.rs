@@ -84,6 +84,18 @@ async fn the_second_job_of_a_database_waits_for_the_first_and_hears_of_its_end()
     assert_eq!(kubelet.job().await.labels()["pgreeve.dev/policy"], "the-second");
 }
 
+/// Somebody may be without a database until it is done.
+#[tokio::test]
+async fn a_restore_waits_for_no_other_job() {
+    let world = World::new(15).await;
+    let (first, jobs) = (owner(&world.namespace, "first"), jobs(&world.client, 1));
+    assert!(run(&jobs, &first).await.contains("is about to start"));
+    let restore = Owner { kind: "Restore".into(), ..owner(&world.namespace, "restore") };
+    let said = run(&jobs, &restore).await;
+    assert!(said.contains("is about to start"), "{said}");
+    assert!(run(&jobs, &owner(&world.namespace, "third")).await.contains(" waits: "));
+}
+
 #[tokio::test]
 async fn what_a_pod_waits_for_is_asked_again_though_no_watch_tells() {
     let world = World::new(15).await;

@@ -10,6 +10,7 @@ use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use crate::desk::Desk;
@@ -89,6 +90,16 @@ impl Office {
 
     /// The same on a terminal, with somebody who types this.
     pub fn types_on_a_terminal(&self, arguments: &[&str], typed: &'static str) -> Program {
+        Program::start(self.on_a_terminal(arguments), typed)
+    }
+
+    /// The same, with somebody who waits before they type.
+    pub fn waits_on_a_terminal(&self, arguments: &[&str]) -> Program {
+        let (keys, pressed) = unbounded_channel();
+        Program { keys: Some(keys), ..Program::started(self.on_a_terminal(arguments), "", Some(pressed)) }
+    }
+
+    fn on_a_terminal(&self, arguments: &[&str]) -> Command {
         let inner = self.desk.present(arguments);
         let words = std::iter::once(inner.get_program()).chain(inner.get_args()).map(|word| word.to_str().unwrap().to_owned());
         let mut script = Command::new("script");
@@ -99,7 +110,7 @@ impl Office {
                 None => script.env_remove(name),
             };
         }
-        Program::start(script, typed)
+        script
     }
 
     /// What a plan is answered with, once the program has told how far it is.
@@ -143,6 +154,8 @@ pub fn condition(kind: &str, reason: &str, message: &str) -> Value {
 pub struct Program {
     task: JoinHandle<Ran>,
     said: Arc<Mutex<Said>>,
+    /// What is typed later.
+    keys: Option<UnboundedSender<&'static str>>,
 }
 
 /// What a program has said so far.
@@ -155,13 +168,25 @@ struct Said {
 impl Program {
     /// Starts it with this on its stdin.
     fn start(command: Command, typed: &'static str) -> Self {
+        Self::started(command, typed, None)
+    }
+
+    fn started(command: Command, typed: &'static str, keys: Option<UnboundedReceiver<&'static str>>) -> Self {
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let said = Arc::<Mutex<Said>>::default();
         let heard = Arc::clone(&said);
         let task = tokio::spawn(async move {
             let mut child = command.spawn().unwrap();
-            child.stdin.take().unwrap().write_all(typed.as_bytes()).await.unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(typed.as_bytes()).await.unwrap();
+            let _typing = keys.map(|mut keys| {
+                tokio::spawn(async move {
+                    while let Some(key) = keys.recv().await {
+                        stdin.write_all(key.as_bytes()).await.unwrap();
+                    }
+                })
+            });
             let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
             tokio::join!(hear(out, &heard, |said| &mut said.out), hear(err, &heard, |said| &mut said.err));
             let code = child.wait().await.unwrap().code().unwrap_or(-1);
@@ -169,7 +194,12 @@ impl Program {
             let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
             Ran { code, stdout: text(said.out), stderr: text(said.err) }
         });
-        Self { task, said }
+        Self { task, said, keys: None }
+    }
+
+    /// Somebody presses these keys.
+    pub fn presses(&self, keys: &'static str) {
+        self.keys.as_ref().unwrap().send(keys).unwrap();
     }
 
     /// Waits until it has said this, or has ended.

@@ -106,6 +106,14 @@ async fn a_person_types_the_name_of_the_database() {
     office.planned(&program).await;
     program.ends().await.expect_code(3);
     assert!(office.is_tidy().await);
+    // Ctrl-C, as a terminal sends it.
+    let program = office.waits_on_a_terminal(&["restore", "--backup", "old"]);
+    office.planned(&program).await;
+    program.says("Type the name of the database").await;
+    program.presses("\u{3}");
+    let ran = program.ends().await.expect_code(1);
+    assert!(ran.stdout.contains("interrupted; nothing was done"), "{}", ran.stdout);
+    assert!(office.is_tidy().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

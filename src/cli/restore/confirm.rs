@@ -1,5 +1,7 @@
 //! Does a person want what the plan says? It is shown, and the database's name is the word.
 
+use tokio::sync::oneshot;
+
 use super::super::exit::{Exit, Failure};
 use super::super::terminal::can_ask;
 use super::super::{Globals, output};
@@ -26,14 +28,19 @@ pub fn show(namespace: &str, name: &str, planned: &RestoreStatus) -> Result<(), 
     Ok(())
 }
 
+/// What is said of a restore that nobody has confirmed.
+pub fn interrupted() -> Failure {
+    Failure::new(Exit::Error, "interrupted; nothing was done")
+}
+
 /// Asks for the name of the database, unless it was typed ahead.
 ///
 /// # Errors
-/// If it is another name, or nobody can be asked.
-pub fn ask(database: &str, typed: Option<&str>, globals: &Globals) -> Result<(), Failure> {
+/// If it is another name, nobody can be asked, or it was interrupted.
+pub async fn ask(database: &str, typed: Option<&str>, globals: &Globals) -> Result<(), Failure> {
     let answer = match typed {
         Some(typed) => typed.to_owned(),
-        None if can_ask() => globals.answer(&format!("Type the name of the database to have this done ({database}): "))?,
+        None if can_ask() => answer(format!("Type the name of the database to have this done ({database}): "), globals).await?,
         None => {
             let message = format!("nobody can be asked here: type the name ahead with --yes-restore {database}");
             return Err(Failure::new(Exit::Usage, message));
@@ -42,5 +49,16 @@ pub fn ask(database: &str, typed: Option<&str>, globals: &Globals) -> Result<(),
     match answer.trim() == database {
         true => Ok(()),
         false => Err(Failure::new(Exit::Blocked, format!("the database is {database}, and not {:?}", answer.trim()))),
+    }
+}
+
+/// Asks on a thread of its own, which nothing but an answer ends: Ctrl-C has been ours since the plan was waited for.
+async fn answer(question: String, globals: &Globals) -> Result<String, Failure> {
+    let (answers, answer) = oneshot::channel();
+    let asking = globals.clone();
+    std::thread::spawn(move || drop(answers.send(asking.answer(&question))));
+    tokio::select! {
+        answer = answer => answer.unwrap_or_else(|_| Err(interrupted())),
+        _ = tokio::signal::ctrl_c() => Err(interrupted()),
     }
 }

@@ -122,6 +122,16 @@ enum Way {
     New,
 }
 
+/// What came of asking for the word.
+enum Word {
+    /// It was given, and the restore goes on.
+    Given,
+    /// It was not asked for.
+    Kept,
+    /// Whether it has arrived is not known.
+    Unknown(Failure),
+}
+
 impl InCluster {
     /// Runs the command.
     pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
@@ -147,8 +157,9 @@ impl InCluster {
         let name = made.name_any();
         globals.say(&format!("Restore {namespace}/{name} is written with dryRun; nothing is done before its plan is confirmed."));
         match self.confirmed(&cluster, &namespace, &made, globals).await {
-            Ok(true) => follow::to_its_end(&cluster, &namespace, &made, globals).await,
-            Ok(false) => self.removed(&cluster, &namespace, &made, globals).await.map(|()| Exit::Ok),
+            Ok(Word::Given) => follow::to_its_end(&cluster, &namespace, &made, globals).await,
+            Ok(Word::Kept) => self.removed(&cluster, &namespace, &made, globals).await.map(|()| Exit::Ok),
+            Ok(Word::Unknown(failure)) => Err(failure),
             Err(failure) => {
                 self.removed(&cluster, &namespace, &made, globals).await?;
                 Err(failure)
@@ -196,23 +207,42 @@ impl InCluster {
         Ok(Restore { metadata, spec: serde_json::from_value(spec)?, status: None })
     }
 
-    /// Shows the plan, has it confirmed, and lets it go. Whether it goes: a dry run ends with the plan.
-    async fn confirmed(&self, cluster: &Cluster, namespace: &str, made: &Restore, globals: &Globals) -> Result<bool, Failure> {
+    /// Shows the plan, has it confirmed, and lets it go: a dry run ends with the plan.
+    async fn confirmed(&self, cluster: &Cluster, namespace: &str, made: &Restore, globals: &Globals) -> Result<Word, Failure> {
         let planned = tokio::select! {
             planned = follow::to_its_plan(cluster, namespace, made, globals) => planned?,
-            _ = tokio::signal::ctrl_c() => return Err(Failure::new(Exit::Error, "interrupted; nothing was done")),
+            _ = tokio::signal::ctrl_c() => return Err(confirm::interrupted()),
         };
         confirm::show(namespace, &made.name_any(), &planned)?;
         if self.dry_run {
-            return Ok(false);
+            return Ok(Word::Kept);
         }
         let target = planned.database.clone().unwrap_or_default();
-        confirm::ask(&target, self.yes_restore.as_deref(), globals)?;
+        confirm::ask(&target, self.yes_restore.as_deref(), globals).await?;
         // Pinned to the server that the plan is about, where its role may tell which that is.
         let system = planned.chosen.as_ref().and_then(|chosen| chosen.system_identifier.as_ref());
         let confirm = system.map_or_else(|| target.clone(), |system| format!("{target}@{system}"));
-        cluster.merge_spec(namespace, made, json!({"confirm": confirm, "dryRun": false})).await?;
-        Ok(true)
+        match cluster.merge_spec(namespace, made, json!({"confirm": confirm, "dryRun": false})).await {
+            Ok(()) => Ok(Word::Given),
+            Err(failure) => self.unsure(cluster, namespace, made, failure).await,
+        }
+    }
+
+    /// A request that broke off may have arrived all the same.
+    async fn unsure(&self, cluster: &Cluster, namespace: &str, made: &Restore, failure: Failure) -> Result<Word, Failure> {
+        match cluster.get::<Restore>(namespace, &made.name_any()).await {
+            Ok(Some(found)) if found.uid() == made.uid() && found.spec.dry_run => Err(failure),
+            Ok(Some(found)) if found.uid() == made.uid() => Ok(Word::Given),
+            Ok(_) => Err(failure),
+            Err(_) => {
+                let name = made.name_any();
+                let message = format!(
+                    "{:#}; whether Restore {namespace}/{name} was confirmed by it is not known: see kubectl -n {namespace} get restore {name}, and delete it if it is not to go on",
+                    failure.error
+                );
+                Ok(Word::Unknown(Failure::new(failure.exit, message)))
+            }
+        }
     }
 
     /// A Restore that was not confirmed has touched nothing, and nobody wants it any more.

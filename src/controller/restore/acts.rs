@@ -123,8 +123,14 @@ impl Turn<'_> {
     pub(super) async fn create(&mut self) -> Result<Outcome, Blocked> {
         let name = names::beside(&self.target, &self.owner.uid);
         let create = sql::create(&name, &self.chosen()?.like, self.sight.version_num);
-        let created = databases::run(&self.session, &create).await;
-        created.map_err(|fault| self.fault(&format!("making database {name}"), &fault))?;
+        let created = databases::run_at_leisure(&self.session, &create).await;
+        if let Err(fault) = created {
+            let blocked = self.fault(&format!("making database {name}"), &fault);
+            if blocked.reason != Reason::ConnectionLost {
+                self.note_failure(&blocked.message);
+            }
+            return Err(blocked);
+        }
         self.status.attempts += 1;
         self.status.restored_oid = None;
         let message = format!("made database {name}");
