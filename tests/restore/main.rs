@@ -7,12 +7,16 @@ mod support;
 mod command_line;
 mod crashes;
 mod fence;
+mod fills;
 mod leave;
 mod majors;
 #[path = "../faults/operator.rs"]
 #[allow(dead_code, reason = "scenarios without Jobs play at another moment")]
 mod operator;
 mod play;
+mod server;
+mod sources;
+mod stuck;
 mod swap;
 mod versions;
 mod watch;

@@ -155,6 +155,45 @@ async fn connected(proxy: &PgProxy, roles: &Roles, avoided: &str) -> Session {
     databases::maintenance(&target, avoided).await.unwrap()
 }
 
+/// A database of each provider of locales that the version knows, and what its catalog says of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_is_made_with_the_locale_of_the_one_that_was_backed_up_on_every_version() {
+    for major in MAJORS {
+        let stage = Stage::on(major, false).await;
+        let version = stage.look().await.version_num;
+        let rules = (major >= 16).then(|| "&a < b".to_owned());
+        let providers = [
+            ("libc", None, None, 14),
+            ("icu", Some("de"), None, 15),
+            ("icu", Some("de"), rules, 16),
+            ("builtin", Some("C.UTF-8"), None, 17),
+        ];
+        for (provider, locale, icu_rules, _) in providers.into_iter().filter(|(.., since)| major >= *since) {
+            let text = |text: &str| text.to_owned();
+            let like = Like {
+                owner: stage.roles.owner.clone(),
+                encoding: text("UTF8"),
+                collate: text("C"),
+                ctype: text("C"),
+                provider: text(provider),
+                locale: locale.map(text),
+                icu_rules,
+            };
+            let name = beside(&stage.database.name, UID);
+            databases::run_at_leisure(&stage.session, &sql::create(&name, &like, version)).await.unwrap();
+            let query = "select to_jsonb(d)::text from pg_database d where datname = $1";
+            let server = stage.database.server().superuser("postgres").await;
+            let found: String = server.query_one(query, &[&name]).await.unwrap().get(0);
+            let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+            let expected = if major < 15 { serde_json::Value::Null } else { provider[..1].replace('l', "c").into() };
+            assert_eq!(found["datlocprovider"], expected, "{major}: {found}");
+            let found_locale = found["datlocale"].as_str().or(found["daticulocale"].as_str());
+            assert_eq!((found_locale, found["daticurules"].as_str()), (locale, like.icu_rules.as_deref()), "{major}: {found}");
+            databases::remove(&stage.session, &stage.find(&name).await).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_change_there_and_back_on_every_version_behind_either_fence() {
     for major in MAJORS {
