@@ -66,9 +66,35 @@ check_demo() {
     check "it shows the Job that exports" shows "chat-history-export-"
     check "it shows the manifest" shows '"checksum": "'
     check "it shows what a restore would do before it does it" shows "everything written after that is lost"
-    check "it shows what a client saw of the restore" shows "the longest time between two answers"
+    check "it shows how far the backup is proven" shows "Verified: restored: all 2140000 rows are there"
     check "a second run takes less than three minutes" second_run
+    local run
+    for run in first second; do
+        check "$run run: api-gateway was seen at 0 during the restore and came back to 2" went_and_came "$run" 4 2
+        check "$run run: ml-service was seen at 0 during the restore and came back to 3" went_and_came "$run" 5 3
+        check "$run run: a client found the database again within 2 s" client_waited_less_than "$run" 2
+        check "$run run: the client missed the dropped table for longer than that" client_missed_the_table "$run"
+    done
 }
+
+# The table that the demo prints of the restore: seconds, "s", step, and of each service the Pods ready/wanted.
+course() { awk 'NF == 5 && $1 ~ /^[0-9.]+$/ && $2 == "s" && $4 $5 ~ /^[0-9]+\/[0-9]+\/[0-9]+$/' "$out/$1"; }
+
+# went_and_came RUN COLUMN REPLICAS: a service had no Pod and wanted none, and has all of them at the end.
+went_and_came() {
+    course "$1" | awk -v column="$2" -v all="$3/$3" '{ gone += $column == "0/0"; last = $column } END { exit !(gone && last == all) }' ||
+        { course "$1"; return 1; }
+}
+
+# What the client measured, in seconds: of the database, and of the table that was dropped.
+downtime() { sed -n 's/^the downtime that the client measured: \([0-9.]*\) s .*/\1/p' "$out/$1"; }
+table_missed() { sed -n 's/^of the dropped table it had no right answer for \([0-9.]*\) s$/\1/p' "$out/$1"; }
+
+# is_less A B: both are numbers, and the first is less.
+is_less() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a ~ /^[0-9.]+$/ && b ~ /^[0-9.]+$/ && a + 0 < b + 0) }' || { echo "not less: '$1' than '$2'"; return 1; }; }
+
+client_waited_less_than() { is_less "$(downtime "$1")" "$2"; }
+client_missed_the_table() { is_less "$(downtime "$1")" "$(table_missed "$1")"; }
 
 cluster_works() { "$top/hack/cluster.sh" up && "$top/hack/cluster.sh" check; }
 
@@ -148,6 +174,22 @@ backup_is_the_manifests() {
     same "$(backup_manifest_says .data.sha256)" sum_of "$object"
 }
 
+# Its name has the moment of the schedule, in which it was made.
+came_on_time() {
+    local made
+    made=$(k get backups -o 'jsonpath={.items[0].metadata.creationTimestamp}')
+    same "chat-nightly-$(date -ud "$made" +%Y%m%d-%H%M)" backup
+}
+
+schedule_says() { k get backupschedule/chat-nightly -o "jsonpath={$1}"; }
+
+# The answer is to the very request.
+restore_test_is_answered() {
+    local asked
+    asked=$(k get backups -o 'jsonpath={.items[0].metadata.annotations.pgreeve\.dev/restoreTest}')
+    [[ -n $asked ]] && same "$asked" backup_says lastRestoreTest
+}
+
 replicas_of() { k get "deployment/$1" -o 'jsonpath={.spec.replicas} {.status.readyReplicas} {.metadata.annotations.pgreeve\.dev/restore-state}'; }
 
 databases_beside() { sql "SELECT string_agg(datname, ' ') FROM pg_database WHERE datname LIKE 'chat\_\_%' AND datname <> '$(restore_says previousDatabase)'"; }
@@ -155,6 +197,11 @@ databases_beside() { sql "SELECT string_agg(datname, ' ') FROM pg_database WHERE
 closed_for_less_than() { [[ $(restore_says fencedMillis) -lt $1 ]] || { restore_says fencedMillis; return 1; }; }
 
 check_backups() {
+    check "one backup has come, by the schedule" came_on_time
+    check "the schedule is the nightly one again" same "0 2 * * *" schedule_says .spec.schedule
+    check "it knows when it will try a restore" grep -q "T05:00:00Z" <(schedule_says .status.nextRestoreTest)
+    check "a restore test that was asked for has its answer" restore_test_is_answered
+    check "what the schedule and its restore test assert has held" same 2 backup_says verification.assertions
     check "a backup is complete" k wait backups --all --for=condition=Complete --timeout=5s
     check "a restore of it has matched every row" same "$(backup_says tables.rows)" backup_says verification.rowsMatched
     check "the manifest counts the same rows" same "$(backup_says tables.rows)" backup_manifest_says '[.tables[].rows] | add'

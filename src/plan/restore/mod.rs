@@ -46,6 +46,7 @@ pub struct Facts<'a> {
 
 /// The one thing that a pass does.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Act {
     /// A Job reads the manifest, and looks what the server lacks.
     Inspect,
