@@ -3,7 +3,8 @@
 use kube::ResourceExt as _;
 
 use super::super::kind::Report;
-use super::{Backups, Said, stored, strange};
+use super::record::stored;
+use super::{Backups, Said, strange};
 use crate::api::backup::{DIRECTORY_ANNOTATION, DeletionPolicy, REPLACED_BY_ANNOTATION};
 use crate::api::{Backup, Reason};
 use crate::cluster::jobs::{self, Owner};
