@@ -1,7 +1,8 @@
 //! Who runs a Job where there is neither a controller nor a kubelet? The test: it makes the Pod and writes what they would write, and if
 //! wished it runs the container too, as a process of this machine.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,8 +25,10 @@ pub struct Kubelet {
     secrets: Api<Secret>,
     /// When Jobs end, as their conditions say.
     ended: Option<Timestamp>,
-    /// Where containers reach their server, whatever its Secret says.
-    server: Option<(String, u16)>,
+    /// What containers find under these keys of their Secrets, whatever those say.
+    instead: BTreeMap<String, String>,
+    /// Programs that stand before PostgreSQL's own.
+    standing_in: Option<PathBuf>,
 }
 
 impl Kubelet {
@@ -36,13 +39,25 @@ impl Kubelet {
             pods: Api::namespaced(client.clone(), namespace),
             secrets: Api::namespaced(client.clone(), namespace),
             ended: Some("2026-11-21T09:00:00Z".parse().unwrap()),
-            server: None,
+            instead: BTreeMap::new(),
+            standing_in: None,
         }
     }
 
     /// The same, but containers reach their server here, past the proxy that their Secret names.
     pub fn reaching(self, host: String, port: u16) -> Self {
-        Self { server: Some((host, port)), ..self }
+        self.with_instead("host", &host).with_instead("port", &port.to_string())
+    }
+
+    /// The same, but containers find this under a key of their Secrets.
+    pub fn with_instead(mut self, key: &str, value: &str) -> Self {
+        self.instead.insert(key.into(), value.into());
+        self
+    }
+
+    /// The same, but in containers the programs of this directory stand before PostgreSQL's own.
+    pub fn with_programs(self, directory: PathBuf) -> Self {
+        Self { standing_in: Some(directory), ..self }
     }
 
     /// The same, but Jobs end at this moment: one that failed long ago is tried again at once.
@@ -198,7 +213,8 @@ impl Kubelet {
         }
         let report = root.path().join("report");
         // As if the image were that of the server's major.
-        command.env("PATH", std::env::join_paths([16, 18].map(programs)).unwrap());
+        let path = self.standing_in.iter().cloned().chain([16, 18].map(programs));
+        command.env("PATH", std::env::join_paths(path).unwrap());
         command.arg("--secrets").arg(root.path().join("secrets")).arg("--volume").arg(volume).arg("--report").arg(&report);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         Container { process, root }
@@ -214,12 +230,7 @@ impl Kubelet {
             let Some(secret) = found.unwrap() else { continue };
             let data = secret.data.unwrap_or_default();
             for item in source.items.iter().flatten() {
-                let other = self.server.as_ref().and_then(|(host, port)| match item.key.as_str() {
-                    "host" => Some(host.clone()),
-                    "port" => Some(port.to_string()),
-                    _ => None,
-                });
-                let other = other.map(|text| k8s_openapi::ByteString(text.into_bytes()));
+                let other = self.instead.get(&item.key).map(|text| k8s_openapi::ByteString(text.clone().into_bytes()));
                 if let Some(value) = data.get(&item.key).map(|value| other.as_ref().unwrap_or(value)) {
                     let path = root.join(&item.path);
                     std::fs::create_dir_all(path.parent().unwrap()).unwrap();

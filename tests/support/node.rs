@@ -1,7 +1,7 @@
 //! Who runs the Jobs of a test, and do they keep the laws? A node of one namespace, which sees every Job come, end and go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt as _;
@@ -47,19 +47,21 @@ impl Node {
     pub fn start(client: &Client, namespace: &str, pods: Pods) -> Self {
         // What fails for good is tried again a minute later, which has long been.
         let ended = Clock::system().now() - SignedDuration::from_hours(2);
-        Self::with(Kubelet::of(client, namespace).ending_at(ended), pods)
+        Self::of(Kubelet::of(client, namespace).ending_at(ended), pods, program())
     }
 
     /// The same, where a Job that fails stays for a minute as it is.
     pub fn start_patiently(client: &Client, namespace: &str) -> Self {
-        Self::with(Kubelet::of(client, namespace).ending_now(), Pods::One)
+        Self::of(Kubelet::of(client, namespace).ending_now(), Pods::One, program())
     }
 
-    fn with(kubelet: Kubelet, pods: Pods) -> Self {
+    /// One whose containers run this program.
+    pub fn of(kubelet: Kubelet, pods: Pods, program: PathBuf) -> Self {
         let volume = tempfile::tempdir().unwrap();
         let seen = Arc::<Mutex<Seen>>::default();
         let mut at_work = JoinSet::new();
-        at_work.spawn(serve(kubelet, Arc::clone(&seen), volume.path().to_owned(), pods));
+        let containers = Containers { kubelet, pods, program, volume: volume.path().to_owned() };
+        at_work.spawn(serve(containers, Arc::clone(&seen)));
         Self { seen, volume, _at_work: at_work }
     }
 
@@ -91,30 +93,44 @@ impl Node {
 #[derive(Clone)]
 pub struct Breaches(Arc<Mutex<Seen>>);
 
-async fn serve(kubelet: Kubelet, seen: Arc<Mutex<Seen>>, volume: PathBuf, pods: Pods) {
-    let events = watcher(kubelet.jobs.clone(), watcher::Config::default()).default_backoff();
+/// The product's program.
+pub fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_pgreeve").into()
+}
+
+/// How they are run.
+#[derive(Clone)]
+struct Containers {
+    kubelet: Kubelet,
+    pods: Pods,
+    program: PathBuf,
+    volume: PathBuf,
+}
+
+async fn serve(containers: Containers, seen: Arc<Mutex<Seen>>) {
+    let events = watcher(containers.kubelet.jobs.clone(), watcher::Config::default()).default_backoff();
     tokio::pin!(events);
-    let mut containers = JoinSet::new();
+    let mut at_work = JoinSet::new();
     loop {
         tokio::select! {
             Some(event) = events.next() => {
                 // The watch begins anew by itself.
                 let Ok(event) = event else { continue };
                 for job in lock(&seen).hear(event) {
-                    containers.spawn(run(kubelet.clone(), job, Arc::clone(&seen), volume.clone(), pods));
+                    at_work.spawn(run(containers.clone(), job, Arc::clone(&seen)));
                 }
             }
-            Some(ended) = containers.join_next() => ended.unwrap(),
+            Some(ended) = at_work.join_next() => ended.unwrap(),
         }
     }
 }
 
-async fn run(kubelet: Kubelet, job: Job, seen: Arc<Mutex<Seen>>, volume: PathBuf, pods: Pods) {
+async fn run(containers: Containers, job: Job, seen: Arc<Mutex<Seen>>) {
     lock(&seen).running += 1;
-    let program = Path::new(env!("CARGO_BIN_EXE_pgreeve"));
+    let Containers { kubelet, pods, program, volume } = containers;
     match pods {
-        Pods::One => kubelet.run(&job, program, &volume).await,
-        Pods::Two => kubelet.run_twice(&job, program, &volume).await,
+        Pods::One => kubelet.run(&job, &program, &volume).await,
+        Pods::Two => kubelet.run_twice(&job, &program, &volume).await,
     };
     lock(&seen).running -= 1;
 }
