@@ -40,6 +40,7 @@ pub const REPLACED_BY_ANNOTATION: &str = "pgreeve.dev/replacedBy";
     selectable = ".spec.databaseRef.name",
     printcolumn(name = "Complete", type_ = "string", json_path = r#".status.conditions[?(@.type=="Complete")].status"#),
     printcolumn(name = "Verified", type_ = "string", json_path = ".status.verification.level"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Database", type_ = "string", json_path = ".spec.databaseRef.name"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completedAt"),
@@ -295,7 +296,8 @@ pub struct BackupStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Complete, Failed, Verified and Progressing; Ready, and the abnormal-true Reconciling and Stalled.
+    /// Complete, Failed, Progressing and Verified, which is true once the backup is proven as far as `spec.verify` says; Ready, and the
+    /// abnormal-true Reconciling and Stalled.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -341,13 +343,17 @@ pub struct BackupStatus {
     /// What was proven last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// The proof that was asked for last and was given up, after as many tries as a proof has. It is tried again when somebody asks with the
+    /// annotation `pgreeve.dev/restoreTest`, and is gone once such a proof holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<Unproven>,
     /// What the dump does not hold although the database does, such as large objects beside a choice of schemas.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
     /// How much of the database has been read, by its size: an estimate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_percent: Option<i32>,
-    /// Tries so far that failed.
+    /// How many tries in a row have failed of what is being done, or was given up: the dump, and once that is complete, the proof.
     #[serde(default)]
     pub failures: i32,
     /// The last value of the annotation `pgreeve.dev/restoreTest` that was answered, by a restore or by its failure.
@@ -366,6 +372,20 @@ pub struct Tables {
     pub count: i32,
     /// Their rows, counted exactly.
     pub rows: i64,
+}
+
+/// A proof that was given up.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Unproven {
+    /// How far it was to be proven.
+    pub level: VerifyLevel,
+    /// When it was given up.
+    pub at: Time,
+    /// Why: BackupDamaged and VerificationFailed say that the backup does not hold, any other that nobody could find out.
+    pub reason: String,
+    /// The same, for people.
+    pub message: String,
 }
 
 /// What was proven, when and how.

@@ -21,7 +21,7 @@ pub const DRIFTED: &str = "Drifted";
 pub const COMPLETE: &str = "Complete";
 /// What runs once has ended, and not well.
 pub const FAILED: &str = "Failed";
-/// A backup was read back whole, or restored.
+/// A backup is proven as far as its spec says, and no later proof has failed.
 pub const VERIFIED: &str = "Verified";
 /// A Job is at work for it, or is about to be.
 pub const PROGRESSING: &str = "Progressing";

@@ -63,7 +63,7 @@ reasons! {
     RunStarted: Fine, "A run of the schedule has begun; what it is for, and what its Jobs report, is written down before it acts on it.", "Nothing to do.";
     Completed: Fine, "What was asked for once is done.", "Nothing to do.";
     Verified: Fine, "The backup was read back whole, or restored, as the message says.", "Nothing to do.";
-    NotVerified: Fine, "The backup is complete, and nothing beyond that was proven of it yet, or asked for.", "Set verify to Catalog or Restore, or ask for a restore test with the annotation pgreeve.dev/restoreTest.";
+    NotVerified: Fine, "The backup is complete, and not yet proven as far as it says, or no proof is asked for.", "Wait for the proof that the message names; without one, set verify to Catalog or Restore, or ask for a restore test with the annotation pgreeve.dev/restoreTest.";
     Queued: Fine, "It waits for an older one of the same database to end.", "Nothing to do; the message names the other one.";
     Removing: Fine, "The object was deleted, and its traces are being removed before it goes.", "Nothing to do; the message says what is in the way, if something is.";
     Applied: Fine, "A plan has been carried out.", "Nothing to do.";

@@ -230,16 +230,19 @@ fn storage(task: &Task, secrets: &Path, volume: PathBuf) -> Result<Credentials, 
 fn database(task: &Task, secrets: &Path) -> Result<Target, Blocked> {
     let object = format!("PostgresDatabase {}", task.database);
     let namespace = &task.object.namespace;
+    let Some(declared) = &task.connection else {
+        return Err(Blocked::new(Reason::InvalidSpec, format!("{object}: the task does not say how it is reached")));
+    };
     let connection = files(&secrets.join(mounts::CONNECTION))?;
     if connection.is_empty() {
-        let name = &task.connection.secret_ref.name;
+        let name = &declared.secret_ref.name;
         let message = format!(
             "{object}: Secret {name} does not exist in namespace {namespace}, or has none of the keys of a connection; create or correct it"
         );
         return Err(Blocked::new(Reason::SecretNotFound, message));
     }
     let ca = files(&secrets.join(mounts::CA))?;
-    target::resolve(&object, &task.connection, namespace, &connection, ca)
+    target::resolve(&object, declared, namespace, &connection, ca)
 }
 
 /// The files of a directory by name; none where there is no such directory, as for a Secret that is not there.

@@ -26,6 +26,7 @@ use super::objects::unavailable;
 use crate::api::Reason;
 use crate::api::condition::shorten;
 use crate::plan::action::Blocked;
+use crate::plan::task::Task;
 use manifest::{ATTEMPT, DATABASE, SELECTOR};
 pub use manifest::{Image, Owner, build, name};
 use pods::Sight;
@@ -38,6 +39,9 @@ const RETRY: Duration = Duration::from_secs(60);
 
 /// Longest time after which a failed Job is tried again.
 const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+
+/// Between what a failed Job says and when it is tried again.
+const AGAIN: &str = "; it is tried again at ";
 
 /// Longest part of what a Job or Kubernetes says that a message quotes.
 const QUOTED: usize = 600;
@@ -53,6 +57,8 @@ pub enum State {
         started: bool,
         /// What it is doing, or waiting for.
         message: String,
+        /// How many tries in a row have failed before this one.
+        failures: u32,
     },
     /// It has done its task.
     Succeeded {
@@ -82,7 +88,7 @@ pub async fn ensure(client: &Client, wanted: &Job, busy: Option<&str>, now: Time
     let jobs = api(client, wanted);
     let name = wanted.name_any();
     let unavailable = |error| unavailable(&format!("Job {name}"), &error);
-    let waits = |busy: &str| Ok(State::Running { since: None, started: false, message: format!("Job {name} waits: {busy}") });
+    let waits = |busy: &str| Ok(waiting(format!("Job {name} waits: {busy}")));
     let Some(found) = jobs.get_opt(&name).await.map_err(unavailable)? else {
         return match busy {
             Some(busy) => waits(busy),
@@ -90,27 +96,53 @@ pub async fn ensure(client: &Client, wanted: &Job, busy: Option<&str>, now: Time
         };
     };
     is_ours(owner_uid(wanted), &found)?;
-    if found.metadata.deletion_timestamp.is_some() {
-        let message = format!("Job {name} is being deleted; it is made anew when it is gone");
-        return Ok(State::Running { since: None, started: false, message });
+    match look(client, &found, now).await? {
+        State::Failed { retry, .. } if retry <= now && busy.is_none() => renew(&jobs, wanted, &found).await,
+        state => Ok(state),
     }
-    let pods = pods::of(client, &found).await.map_err(unavailable)?;
-    let failed = match end(&found, &pods) {
-        None => match stuck(&found, &pods, now) {
-            None => return Ok(running(&found, &pods)),
+}
+
+/// How far a Job is that was found, such as by [`of_owner`]. Nothing is made and nothing removed.
+///
+/// # Errors
+/// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+pub async fn look(client: &Client, found: &Job, now: Timestamp) -> Result<State, Blocked> {
+    let name = found.name_any();
+    if found.metadata.deletion_timestamp.is_some() {
+        return Ok(waiting(format!("Job {name} is being deleted; it is made anew when it is gone")));
+    }
+    let pods = pods::of(client, found).await.map_err(|error| unavailable(&format!("Job {name}"), &error))?;
+    let failed = match end(found, &pods) {
+        None => match stuck(found, &pods, now) {
+            None => return Ok(running(found, &pods)),
             Some(failed) => failed,
         },
         Some(End::Succeeded(report)) => return Ok(State::Succeeded { report }),
         Some(End::Failed(failed)) => failed,
     };
-    let times = attempt(&found);
+    let times = attempt(found);
     let retry = retry_at(failed.at, times);
-    if retry <= now && busy.is_none() {
-        return renew(&jobs, wanted, &found).await;
-    }
     let Failure { reason, message, .. } = failed;
-    let message = format!("Job {name} {message}; it is tried again at {retry:.0}, or at once when it is deleted");
+    let message = format!("Job {name} {message}{AGAIN}{retry:.0}, or at once when it is deleted");
     Ok(State::Failed { reason, message, retry, times })
+}
+
+/// What a failed Job says, without the promise of another try.
+pub fn last_words(message: &str) -> &str {
+    message.split_once(AGAIN).map_or(message, |(said, _)| said)
+}
+
+/// The Jobs of an owner, whatever has become of them, and what each is to do; without those that another version of ours has made and that are
+/// not understood.
+///
+/// # Errors
+/// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+pub async fn of_owner(client: &Client, owner: &Owner) -> Result<Vec<(Job, Task)>, Blocked> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &owner.namespace);
+    let found = jobs.list(&ListParams::default().labels(&manifest::selector_of(owner))).await;
+    let mut found = found.map_err(|error| unavailable(&format!("Jobs of {} {}", owner.kind, owner.name), &error))?.items;
+    found.retain(|job| owner_uid(job) == Some(&owner.uid));
+    Ok(found.into_iter().filter_map(|job| Some((manifest::told(&job)?, job))).map(|(task, job)| (job, task)).collect())
 }
 
 /// Removes a Job and its Pods, once its report is recorded or nobody wants it any more. One that is gone is fine, and one of somebody else
@@ -180,6 +212,11 @@ struct Failure {
     at: Timestamp,
 }
 
+/// A Job that is not there yet.
+fn waiting(message: String) -> State {
+    State::Running { since: None, started: false, message, failures: 0 }
+}
+
 fn api(client: &Client, job: &Job) -> Api<Job> {
     Api::namespaced(client.clone(), &job.namespace().unwrap_or_default())
 }
@@ -188,11 +225,12 @@ async fn create(jobs: &Api<Job>, wanted: &Job, what: &str) -> Result<State, Bloc
     let name = wanted.name_any();
     let message = format!("Job {name} {what}");
     match jobs.create(&PostParams::default(), wanted).await {
-        Ok(created) => Ok(State::Running { since: created.creation_timestamp().map(|time| time.0), started: false, message }),
-        // Somebody was faster, or the former one is not quite gone: the next look tells.
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            Ok(State::Running { since: None, started: false, message })
+        Ok(created) => {
+            let since = created.creation_timestamp().map(|time| time.0);
+            Ok(State::Running { since, started: false, message, failures: attempt(wanted).saturating_sub(1) })
         }
+        // Somebody was faster, or the former one is not quite gone: the next look tells.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(waiting(message)),
         // A quota on Jobs, an admission rule: words that a person needs, and which no retry of ours changes.
         Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
             Err(Blocked::new(Reason::JobFailed, format!("Job {name} cannot be made: {}", shorten(&status.message, QUOTED))))
@@ -310,5 +348,6 @@ fn running(job: &Job, pods: &Sight) -> State {
         _ if pods.any => format!("Job {name} is starting"),
         _ => format!("Job {name} {}", no_pod(job)),
     };
-    State::Running { since: job.creation_timestamp().map(|time| time.0), started: pods.started, message }
+    let since = job.creation_timestamp().map(|time| time.0);
+    State::Running { since, started: pods.started, message, failures: attempt(job).saturating_sub(1) }
 }

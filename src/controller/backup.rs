@@ -13,13 +13,16 @@ use serde_json::Value;
 use super::Context;
 use super::jobs::Progress;
 use super::kind::{self, Report};
-use crate::api::backup::{BackupStatus, DeletionPolicy, REPLACED_BY_ANNOTATION, RESTORE_TEST_ANNOTATION, SCHEDULE_LABEL};
-use crate::api::condition::{FAILED, is_true};
+use crate::api::backup::{
+    BackupStatus, DeletionPolicy, REPLACED_BY_ANNOTATION, RESTORE_TEST_ANNOTATION, SCHEDULE_LABEL, VerifyLevel,
+};
+use crate::api::condition::{FAILED, VERIFIED, is_true};
 use crate::api::{Backup, Reason};
 use crate::cluster::jobs::Owner;
 use crate::cluster::objects;
+use crate::metrics::ObjectLabels;
 use crate::plan::action::{Action, Blocked, ObjectId};
-use crate::plan::backup::course::{self, Course, Next};
+use crate::plan::backup::course::{self, Course, Next, PROOFS};
 use crate::{job, stores};
 
 /// The kind, for the driver.
@@ -31,8 +34,8 @@ pub(crate) struct Backups {
 struct Passed {
     status: BackupStatus,
     said: Said,
-    /// The tasks whose Jobs are still needed.
-    tasks: Vec<Action>,
+    /// The tasks whose Jobs are still needed; `None` where that is not known, so that every Job stays as it is.
+    tasks: Option<Vec<Action>>,
     /// What has just ended, for an event.
     news: Option<(Reason, String)>,
 }
@@ -41,7 +44,7 @@ struct Passed {
 enum Said {
     Settled,
     Queued(String),
-    Runs(String),
+    Runs(String, u32),
     Refused(Blocked, u32),
     Hopeless(Blocked),
 }
@@ -58,7 +61,7 @@ impl Backups {
     async fn work(&self, backup: &Backup, status: BackupStatus) -> Passed {
         let test = backup.annotations().get(RESTORE_TEST_ANNOTATION).map(String::as_str);
         match course::next(&backup.spec, &status, test) {
-            Next::Settled => Passed { status, said: Said::Settled, tasks: vec![], news: None },
+            Next::Settled => Passed { status, said: Said::Settled, tasks: Some(vec![]), news: None },
             Next::Dump => self.dump(backup, status).await,
             Next::Prove(level) => self.prove(backup, status, (level, test)).await,
         }
@@ -70,13 +73,19 @@ impl Backups {
         let Some(owner) = Owner::of(backup) else {
             return Err(Said::Refused(Blocked::new(Reason::KubernetesUnavailable, "the object has no UID"), 0));
         };
-        match self.context.jobs.run(&owner, database, action).await {
-            Progress::Running { message } => Err(Said::Runs(message)),
+        let progress = self.context.jobs.run(&owner, database, action).await;
+        self.heard(&owner, database, action, progress)
+    }
+
+    /// The same of a look that was taken.
+    fn heard(&self, owner: &Owner, database: &str, action: &Action, progress: Progress) -> Result<job::Report, Said> {
+        match progress {
+            Progress::Running { message, failures } => Err(Said::Runs(message, failures)),
             Progress::Done(report) => serde_json::from_value(report).map_err(|error| {
-                Said::Refused(Blocked::new(Reason::JobFailed, format!("its report cannot be read: {error}")), 1)
+                Said::Refused(Blocked::new(Reason::JobFailed, format!("its report cannot be read: {error}")), 0)
             }),
             Progress::Refused(blocked) => {
-                let times = self.context.jobs.failures(&owner, database, std::slice::from_ref(action));
+                let times = self.context.jobs.failures(owner, database, std::slice::from_ref(action));
                 Err(Said::Refused(blocked, times))
             }
         }
@@ -92,12 +101,13 @@ impl Backups {
         let course = match &passed.said {
             Said::Settled => Course::Settled,
             Said::Queued(message) => Course::Queued(message),
-            Said::Runs(message) => Course::Runs(message),
+            Said::Runs(message, failures) => Course::Runs(message, *failures),
             Said::Refused(blocked, times) => Course::Refused(blocked, *times),
             Said::Hopeless(blocked) => Course::Hopeless(blocked),
         };
         let now = self.now();
-        let (status, state) = course::report(passed.status, backup.metadata.generation, requested, course, now);
+        let wanted = backup.spec.settings.verify;
+        let (status, state) = course::report(wanted, passed.status, backup.metadata.generation, requested, course, now);
         let test = backup.annotations().get(RESTORE_TEST_ANNOTATION).map(String::as_str);
         // What comes next, such as the proof of a backup that has just become complete, need not wait.
         let has_begun = status.started_at.is_some() != backup.status.as_ref().is_some_and(|before| before.started_at.is_some());
@@ -105,7 +115,24 @@ impl Backups {
         let goes_on = has_begun || is_settled && course::next(&backup.spec, &status, test) != Next::Settled;
         let applied = passed.news.map(|(reason, what)| (reason, format!("{what}; {}", state.message)));
         let status = serde_json::to_value(status).unwrap_or_default();
-        Report { status, state, applied, due: goes_on.then_some(now), pending: 0, tasks: Some(passed.tasks) }
+        Report { status, state, applied, due: goes_on.then_some(now), pending: 0, tasks: passed.tasks }
+    }
+
+    /// How often in a row its Job has failed, as long as something is to come of it: what has failed for good, or does not hold, is said elsewhere.
+    fn count_failures(&self, owner: &Owner, status: &BackupStatus) {
+        let labels = ObjectLabels {
+            kind: <Self as kind::Kind>::NAME,
+            namespace: owner.namespace.clone().into(),
+            name: owner.name.clone().into(),
+        };
+        let failures = u32::try_from(status.failures).unwrap_or(0);
+        let failures = match () {
+            () if is_true(&status.conditions, FAILED) || course::is_doubtful(status) => 0,
+            // Where no Job could be made either.
+            () if status.unproven.is_some() => failures.max(PROOFS),
+            () => failures,
+        };
+        self.context.metrics.set_job_failures(&labels, failures);
     }
 
     /// Who waits for it: its schedule, and younger Backups of the same database.
@@ -137,13 +164,20 @@ impl kind::Kind for Backups {
     }
 
     async fn written(&self, backup: &Backup, report: &Report) {
-        let (Some(owner), Some(tasks)) = (Owner::of(backup), &report.tasks) else { return };
-        let settled = self.context.jobs.keep_only(&owner, &backup.spec.database_ref.name, tasks).await;
+        let Some(owner) = Owner::of(backup) else { return };
+        let status: BackupStatus = serde_json::from_value(report.status.clone()).unwrap_or_default();
+        let jobs = &self.context.jobs;
+        let settled = match &report.tasks {
+            // What has failed must not become a backup later.
+            _ if is_true(&status.conditions, FAILED) => jobs.stop(&owner).await,
+            Some(tasks) => jobs.keep_only(&owner, &backup.spec.database_ref.name, tasks).await,
+            None => Ok(()),
+        };
         if let Err(blocked) = settled {
             tracing::debug!(error = %blocked.message, "Jobs that are not needed any more");
         }
-        let before = serde_json::to_value(&backup.status).unwrap_or_default();
-        if before != report.status {
+        self.count_failures(&owner, &status);
+        if serde_json::to_value(&backup.status).unwrap_or_default() != report.status {
             self.tell(backup).await;
         }
     }
@@ -160,7 +194,10 @@ impl kind::Kind for Backups {
 
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report {
         let previous: BackupStatus = serde_json::from_value(previous.clone()).unwrap_or_default();
-        let (status, state) = course::report(previous, generation, None, Course::Refused(blocked, 0), self.now());
+        let refused = Course::Refused(blocked, 0);
+        // How far it is to be proven cannot be read: what it says of that stays.
+        let wanted = if is_true(&previous.conditions, VERIFIED) { VerifyLevel::None } else { VerifyLevel::Restore };
+        let (status, state) = course::report(wanted, previous, generation, None, refused, self.now());
         let status = serde_json::to_value(status).unwrap_or_default();
         Report { status, state, applied: None, due: None, pending: 0, tasks: None }
     }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! match jobs.run(&owner, database, &action).await {
-//!     Progress::Running { message } => …say so with Reason::JobRunning; the next pass is woken from here
+//!     Progress::Running { message, .. } => …say so with Reason::JobRunning; the next pass is woken from here
 //!     Progress::Done(report)        => …record it in the status
 //!     Progress::Refused(blocked)    => …say so; later passes try again by themselves
 //! }
@@ -34,6 +34,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
+use crate::api::postgres_database::{Limits, PostgresDatabaseSpec};
 use crate::api::{PostgresDatabase, Reason};
 use crate::clock::Clock;
 use crate::cluster::jobs::{self, Image, Owner, State, manifest};
@@ -69,6 +70,8 @@ pub enum Progress {
     Running {
         /// What it does, or waits for.
         message: String,
+        /// How many tries in a row have failed before this one.
+        failures: u32,
     },
     /// It is done: the report, as the Job wrote it.
     Done(Value),
@@ -118,13 +121,42 @@ impl Jobs {
     /// The same, connecting to another database of the same server.
     pub async fn run_in(&self, owner: &Owner, database: &str, other: Option<&str>, action: &Action) -> Progress {
         let state = self.ensure(owner, database, other, action).await;
+        self.progress(owner, database, action, state)
+    }
+
+    /// A task of the owner's that has a Job, of those that `is_meant` picks, and how far it is: without a question about anything but Jobs, and
+    /// without another try of one that has failed. Of several, one that has not. `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Reason::KubernetesUnavailable`] where the API server gives no answer or refuses.
+    pub async fn found(&self, owner: &Owner, is_meant: impl Fn(&Action) -> bool) -> Result<Option<(Action, Progress)>, Blocked> {
+        let mut found = None;
+        for (job, task) in jobs::of_owner(&self.client, owner).await? {
+            let is_gone = job.metadata.deletion_timestamp.is_some();
+            if is_gone || !is_meant(&task.action) || job.name_any() != jobs::name(owner, &task.database, &task.action) {
+                continue;
+            }
+            let state = jobs::look(&self.client, &job, self.clock.now()).await?;
+            let has_failed = matches!(state, State::Failed { .. });
+            self.learn(&owner.uid, job.name_any());
+            let progress = self.progress(owner, &task.database, &task.action, Ok(state));
+            found = Some((task.action, progress));
+            if !has_failed {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// What a look has come to, after it is noted who expects what.
+    fn progress(&self, owner: &Owner, database: &str, action: &Action, state: Result<State, Blocked>) -> Progress {
         match &state {
             Ok(State::Running { started, .. }) => lock(&self.expecting).insert(id(owner), *started),
             _ => lock(&self.expecting).remove(&id(owner)),
         };
         self.count_failures(owner, database, action, &state);
         match state {
-            Ok(State::Running { message, .. }) => Progress::Running { message },
+            Ok(State::Running { message, failures, .. }) => Progress::Running { message, failures },
             Ok(State::Succeeded { report }) => Progress::Done(report),
             Ok(State::Failed { reason, message, .. }) => Progress::Refused(Blocked::new(reason, message)),
             Err(blocked) => Progress::Refused(blocked),
@@ -236,33 +268,43 @@ impl Jobs {
         jobs::ensure(&self.client, &job, busy.as_deref(), self.clock.now()).await
     }
 
-    /// The Job of a task, by the database as it is declared now.
+    /// The Job of a task, by the database as it is declared now where it needs one.
     async fn job(&self, owner: &Owner, database: &str, other: Option<&str>, action: &Action) -> Result<Job, Blocked> {
         let image = self.options.image.as_ref().ok_or_else(|| {
             let message = "no Job can be made: the operator does not know its own image; set PGREEVE_IMAGE (the chart does)";
             Blocked::new(Reason::JobFailed, message)
         })?;
-        let what = format!("PostgresDatabase {database}");
-        let found = objects::fetch::<PostgresDatabase>(&self.client, &owner.namespace, database).await;
-        let found = found.map_err(|error| objects::unavailable(&what, &error))?;
-        let absent = || Blocked::new(Reason::DatabaseNotFound, format!("{what} does not exist in namespace {}", owner.namespace));
-        let spec =
-            found.ok_or_else(absent)?.typed.map_err(|error| Blocked::new(Reason::InvalidSpec, format!("{what}: {error}")))?.spec;
         let mut task = Task {
             version: task::VERSION,
             object: id(owner),
             database: database.to_owned(),
-            connection: spec.connection,
-            limits: spec.limits,
+            connection: None,
+            limits: Limits::default(),
             action: action.clone(),
         };
-        if let Some(other) = other {
-            task.connection.database = Some(other.to_owned());
-        }
-        if let Some(admin) = spec.admin_secret_ref.as_ref().filter(|_| task.wants_admin()) {
-            task.connection = target::admin_connection(&self.client, &task.connection, &owner.namespace, database, admin).await?;
+        if task.needs_database() {
+            let spec = self.declared(&owner.namespace, database).await?;
+            let mut connection = spec.connection;
+            if let Some(other) = other {
+                connection.database = Some(other.to_owned());
+            }
+            if let Some(admin) = spec.admin_secret_ref.as_ref().filter(|_| task.wants_admin()) {
+                connection = target::admin_connection(&self.client, &connection, &owner.namespace, database, admin).await?;
+            }
+            task.connection = Some(connection);
+            task.limits = spec.limits;
         }
         jobs::build(owner, &task, image)
+    }
+
+    /// A database as it is declared now.
+    async fn declared(&self, namespace: &str, database: &str) -> Result<PostgresDatabaseSpec, Blocked> {
+        let what = format!("PostgresDatabase {database}");
+        let found = objects::fetch::<PostgresDatabase>(&self.client, namespace, database).await;
+        let found = found.map_err(|error| objects::unavailable(&what, &error))?;
+        let absent = || Blocked::new(Reason::DatabaseNotFound, format!("{what} does not exist in namespace {namespace}"));
+        let found = found.ok_or_else(absent)?.typed;
+        found.map(|found| found.spec).map_err(|error| Blocked::new(Reason::InvalidSpec, format!("{what}: {error}")))
     }
 
     /// Wakes whom it concerns whenever something happens to a Job of ours, in a namespace or in all, and now and then who expects something.

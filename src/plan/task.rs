@@ -26,8 +26,9 @@ pub struct Task {
     pub object: ObjectId,
     /// The PostgresDatabase, which is in the object's namespace.
     pub database: String,
-    /// How it is reached; credentials come from files.
-    pub connection: Connection,
+    /// How it is reached, where the task [needs it](Self::needs_database); credentials come from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
     /// What may be used of the server.
     pub limits: Limits,
     /// What is to be done, as the plan has it.

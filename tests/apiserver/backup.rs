@@ -9,15 +9,20 @@ use pgreeve::controller::Config;
 use pgreeve::controller::jobs::Options;
 use serde_json::{Value, json};
 
+use crate::doorman::Doorman;
 use crate::jobs::image;
 use crate::support::eventually;
-use crate::support::node::Node;
+use crate::support::kubelet::Kubelet;
+use crate::support::node::{Node, Pods};
 use crate::support::versitygw::{ACCESS_KEY, S3, SECRET_KEY, s3};
 use crate::world::{PATIENCE, World, condition_of};
 
 const USERS: &str = "create table users (id bigint primary key, name text);
     insert into users select n, 'user ' || n from generate_series(1, 1234) n;
     create table orders (id bigint); insert into orders select generate_series(1, 10)";
+
+/// When Jobs ended that are tried again at once.
+pub const LONG_AGO: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 /// A database, a bucket, a node, and an operator whose clock runs as it is told.
 pub struct Stage {
@@ -37,13 +42,24 @@ impl Stage {
 
     /// Without an operator.
     pub async fn idle() -> Self {
-        let world = World::new(15).await;
+        Self::idle_on(15).await
+    }
+
+    /// The same, with a server of this major.
+    pub async fn idle_on(major: u32) -> Self {
+        let world = World::new(major).await;
         world.as_owner(USERS).await;
         let s3 = s3();
         let bucket = s3.bucket();
         world.secret("store", &json!({"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY})).await;
         let node = Node::start_patiently(&world.client, &world.namespace);
         Self { world, node, s3, bucket, clock: std::sync::Arc::default() }
+    }
+
+    /// Jobs have this doorman, and those that fail are tried again at once.
+    pub fn guard(&mut self, doorman: &Doorman) {
+        let kubelet = Kubelet::of(&self.world.client, &self.world.namespace).ending_at(Clock::system().now() - LONG_AGO);
+        self.node = Node::of(kubelet, Pods::One, doorman.program());
     }
 
     /// An operator that knows how Jobs are made.
@@ -87,6 +103,11 @@ impl Stage {
         let mut spec = json!({"databaseRef": {"name": "db"}, "destination": self.destination()});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.world.create("Backup", name, spec).await;
+    }
+
+    /// Deletes a Backup.
+    pub async fn delete(&self, name: &str) {
+        self.world.api("Backup").delete(name, &Default::default()).await.unwrap();
     }
 
     pub async fn complete(&self, name: &str) -> DynamicObject {
@@ -193,69 +214,6 @@ async fn backups_of_one_database_go_one_after_the_other() {
     };
     assert!(completed("b-second").await <= completed("a-third").await);
     assert_eq!(stage.node.broken(), [""; 0]);
-}
-
-#[tokio::test]
-async fn a_deleted_backup_leaves_its_objects_or_takes_them_with_it_as_it_says() {
-    let stage = Stage::new().await;
-    stage.backup("stays", json!({"verify": "None"})).await;
-    stage.complete("stays").await;
-    stage.backup("goes", json!({"verify": "None", "deletionPolicy": "Delete"})).await;
-    let goes = stage.complete("goes").await;
-    assert_eq!(goes.finalizers(), ["pgreeve.dev/objects"]);
-    assert_eq!(stage.objects("manifest.json").len(), 2);
-    for name in ["stays", "goes"] {
-        stage.world.api("Backup").delete(name, &Default::default()).await.unwrap();
-        stage.is_gone(name).await;
-    }
-    let left = stage.objects("");
-    assert!(left.iter().all(|path| path.contains("/db/stays-")) && left.len() >= 3, "{left:?}");
-}
-
-#[tokio::test]
-async fn a_store_that_is_gone_keeps_a_deleted_backup_until_somebody_lets_its_objects_go() {
-    let stage = Stage::new().await;
-    stage.backup("b", json!({"verify": "None", "deletionPolicy": "Delete"})).await;
-    stage.complete("b").await;
-    stage.world.delete_secret("store").await;
-    stage.world.api("Backup").delete("b", &Default::default()).await.unwrap();
-    let waiting = stage.world.wait("Backup", "b", "Ready", "False", "SecretNotFound").await;
-    let said = condition_of(&waiting, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
-    assert!(said.contains("store") && said.contains("spec.deletionPolicy to Retain"), "{said}");
-    stage.world.patch("Backup", "b", json!({"spec": {"deletionPolicy": "Retain"}})).await;
-    stage.is_gone("b").await;
-    assert_eq!(stage.objects("manifest.json").len(), 1);
-}
-
-#[tokio::test]
-async fn no_backup_keeps_a_namespace_from_terminating() {
-    let stage = Stage::new().await;
-    stage.backup("b", json!({"verify": "None", "deletionPolicy": "Delete"})).await;
-    stage.complete("b").await;
-    stage.world.delete_secret("store").await;
-    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(stage.world.client.clone());
-    namespaces.delete(&stage.world.namespace, &Default::default()).await.unwrap();
-    // As the controller of namespaces does it.
-    stage.world.api("Backup").delete("b", &Default::default()).await.unwrap();
-    stage.is_gone("b").await;
-}
-
-#[tokio::test]
-async fn a_backup_that_cannot_be_made_is_tried_for_half_an_hour_and_has_failed_then() {
-    let stage = Stage::new().await;
-    let nowhere = json!({"host": "127.0.0.1", "port": "1", "dbname": "d", "username": "u", "password": "p"});
-    stage.world.secret("nowhere", &nowhere).await;
-    let connection = json!({"connection": {"secretRef": {"name": "nowhere"}, "tls": {"mode": "Disable"}}});
-    stage.world.create("PostgresDatabase", "nowhere", connection).await;
-    stage.backup("b", json!({"databaseRef": {"name": "nowhere"}})).await;
-    let waiting = stage.world.wait("Backup", "b", "Ready", "False", "Unreachable").await;
-    assert_eq!(condition_of(&waiting, "Failed").unwrap()["status"], "False");
-    assert_eq!(condition_of(&waiting, "Reconciling").unwrap()["status"], "True");
-    stage.go_ahead(31 * 60);
-    let failed = stage.world.wait("Backup", "b", "Failed", "True", "Unreachable").await;
-    assert_eq!(condition_of(&failed, "Stalled").unwrap()["status"], "True");
-    assert!(condition_of(&failed, "Failed").unwrap()["message"].as_str().unwrap().starts_with("given up: "));
-    assert_eq!(stage.objects(""), [""; 0]);
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ const FAULTS: [Fault; 4] = [Fault::Refuse(403, "AccessDenied"), Fault::CutAfter,
 const SHARES: usize = 4;
 
 /// A manifest whose data is there, byte for byte.
-fn is_good(manifest: &Path) -> bool {
+pub fn is_good(manifest: &Path) -> bool {
     let read = || Manifest::read(&std::fs::read(manifest).ok()?).ok();
     let Some(found) = read() else { return false };
     let data = std::fs::read(manifest.with_file_name(&found.data.name)).unwrap_or_default();

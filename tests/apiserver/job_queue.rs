@@ -53,7 +53,7 @@ impl Woken {
 
 fn message(progress: Progress) -> String {
     match progress {
-        Progress::Running { message } => message,
+        Progress::Running { message, .. } => message,
         Progress::Done(report) => format!("done {report}"),
         Progress::Refused(blocked) => format!("{}: {}", blocked.reason, blocked.message),
     }

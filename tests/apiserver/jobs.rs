@@ -226,7 +226,9 @@ async fn a_failed_job_says_why_and_is_tried_again_later_and_later() {
         assert!(said.contains("GRANT SELECT ON t TO r") && said.contains("tried again at"), "{said}");
         let early = stage.ensure_at(minutes_after(expected) - SignedDuration::from_secs(1)).await;
         assert!(matches!(early, State::Failed { .. }));
-        assert!(message(&stage.ensure_at(minutes_after(expected)).await).contains("is tried again"));
+        let again = stage.ensure_at(minutes_after(expected)).await;
+        assert!(matches!(again, State::Running { failures, .. } if failures == attempt), "{again:?}");
+        assert!(message(&again).contains("is tried again"));
         stage.kubelet.lose_pods().await;
         expected = (expected * 2).min(60);
     }

@@ -6,13 +6,17 @@ mod support;
 
 mod backup;
 mod backup_command;
+mod backup_failure;
 mod backup_faults;
+mod backup_proof;
+mod backup_removal;
 mod backup_schedule;
 mod backup_store;
 mod bad_input;
 mod command_line;
 mod conventions;
 mod desk;
+mod doorman;
 mod events;
 mod job_queue;
 mod job_work;

@@ -7,14 +7,14 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
 use pgreeve::clock::Clock;
-use pgreeve::controller::{self, Config};
+use pgreeve::controller::{self, Config, Telltales};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::apiserver::apiserver;
-use crate::support::eventually;
 use crate::support::postgres::{Database, Roles};
+use crate::support::{Patience, eventually};
 
 /// How long a test waits for a state.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +25,7 @@ pub struct World {
     pub namespace: String,
     pub database: Database,
     pub roles: Roles,
+    telltales: Telltales,
     operator: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
@@ -49,7 +50,7 @@ impl World {
         let client = apiserver().admin().await;
         let namespace = apiserver().namespace(&client).await;
         let roles = database.roles().await;
-        Self { client, namespace, database, roles, operator: None }
+        Self { client, namespace, database, roles, telltales: Telltales::default(), operator: None }
     }
 
     /// Creates a Secret of these strings.
@@ -123,11 +124,18 @@ impl World {
     /// Starts one with this client and configuration.
     pub async fn start_with(&mut self, client: Client, config: Config) {
         let stop = CancellationToken::new();
-        let stopped = stop.clone();
+        let (stopped, telltales) = (stop.clone(), self.telltales.clone());
         let task = tokio::spawn(async move {
-            controller::run(client, config, async move { stopped.cancelled().await }).await.unwrap();
+            controller::run_with(client, config, telltales, async move { stopped.cancelled().await }).await.unwrap();
         });
         self.operator = Some((stop, task));
+    }
+
+    /// The value of a series of the operator, which is named as Prometheus does it.
+    pub fn metric(&self, series: &str) -> Option<i64> {
+        let text = self.telltales.metrics.text(Clock::system().now());
+        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+        Some(line.rsplit(' ').next()?.parse().unwrap())
     }
 
     /// Stops the operator and waits until it has.
@@ -147,14 +155,17 @@ impl World {
 
     /// Waits until an object's condition has this status and reason, and returns the object.
     pub async fn wait(&self, kind: &str, name: &str, condition: &str, status: &str, reason: &str) -> DynamicObject {
-        let what = format!("{kind} {name}: {condition}={status} ({reason})");
-        eventually(&what, PATIENCE, async || {
+        let mut patience = Patience::of(PATIENCE);
+        loop {
             let object = self.api(kind).get(name).await.unwrap();
             let is_current = object.data["status"]["observedGeneration"] == json!(object.metadata.generation);
-            let found = condition_of(&object, condition)?;
-            (is_current && found["status"] == status && found["reason"] == reason).then_some(object)
-        })
-        .await
+            let found = condition_of(&object, condition).unwrap_or_default();
+            if is_current && found["status"] == status && found["reason"] == reason {
+                return object;
+            }
+            assert!(!patience.is_over(), "{kind} {name}: not {condition}={status} ({reason}): {}", object.data["status"]);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits for an event about an object that contains this text: events are published after the status is.

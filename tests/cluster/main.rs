@@ -70,7 +70,7 @@ async fn outcome(jobs: &Jobs, owner: &Owner, action: &Action) -> Result<Value, S
         let message = match jobs.run(owner, "chat", action).await {
             Progress::Done(report) => return Ok(report),
             Progress::Refused(blocked) => return Err(format!("{}: {}", blocked.reason, blocked.message)),
-            Progress::Running { message } => message,
+            Progress::Running { message, .. } => message,
         };
         assert!(begun.elapsed() < PATIENCE, "{message}");
         tokio::time::sleep(Duration::from_millis(200)).await;

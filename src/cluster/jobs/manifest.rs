@@ -19,7 +19,7 @@ use crate::api::Reason;
 use crate::api::job::JobSettings;
 use crate::plan::action::{Action, Blocked};
 use crate::plan::hex;
-use crate::plan::task::{Task, digest};
+use crate::plan::task::{Task, VERSION, digest};
 
 /// Label: the PostgresDatabase that a Job works on.
 pub const DATABASE: &str = "pgreeve.dev/database";
@@ -32,6 +32,8 @@ pub const ATTEMPT: &str = "pgreeve.dev/attempt";
 /// Selects all our Jobs.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=pgreeve,app.kubernetes.io/component=job";
 
+/// The environment variable that holds the task.
+const TASK: &str = "PGREEVE_TASK";
 /// The container that does the work.
 pub const CONTAINER: &str = "job";
 /// The exit code after which no further Pod is tried: what is in the way does not go away by itself.
@@ -141,6 +143,19 @@ pub fn name(owner: &Owner, database: &str, action: &Action) -> String {
     format!("{}-{}-{digest}", clean(&owner.name, 24), clean(verb, 10))
 }
 
+/// Selects the Jobs of an owner, and perhaps those of another one of its kind with a long name that begins alike.
+pub fn selector_of(owner: &Owner) -> String {
+    format!("{SELECTOR},{KIND}={},{POLICY}={}", owner.kind, label_value(&owner.name))
+}
+
+/// What a Job of ours is told, if it is one that this version could have made.
+pub fn told(job: &Job) -> Option<Task> {
+    let containers = &job.spec.as_ref()?.template.spec.as_ref()?.containers;
+    let container = containers.iter().find(|container| container.name == CONTAINER)?;
+    let text = container.env.iter().flatten().find(|variable| variable.name == TASK)?.value.as_ref()?;
+    serde_json::from_str::<Task>(&text.replace("$$", "$")).ok().filter(|task| task.version == VERSION)
+}
+
 /// At most so many characters that a name of one label may have.
 fn clean(text: &str, limit: usize) -> String {
     let usual = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
@@ -224,7 +239,7 @@ fn pod(task: &Task, settings: &JobSettings, image: &Image) -> Result<PodSpec, Bl
         image_pull_policy: if foreign.is_some() { None } else { image.pull_policy.clone() },
         command: foreign.as_ref().map(|_| vec![format!("{}/pgreeve", mounts::PROGRAM)]),
         args: Some(vec!["job".into()]),
-        env: Some(vec![EnvVar { name: "PGREEVE_TASK".into(), value: Some(text(task)?), value_from: None }]),
+        env: Some(vec![EnvVar { name: TASK.into(), value: Some(text(task)?), value_from: None }]),
         resources: Some(resources(task, settings)),
         security_context: Some(container_security()),
         // Without a report, as of a program that was killed, the end of its log is better than nothing.

@@ -127,8 +127,7 @@ impl Mounts {
 
 fn sources(task: &Task) -> Vec<VolumeProjection> {
     let mut sources = Vec::new();
-    if task.needs_database() {
-        let connection = &task.connection;
+    if let Some(connection) = task.connection.as_ref().filter(|_| task.needs_database()) {
         sources.push(source(CONNECTION, &connection.secret_ref.name, secret_keys(&connection.keys)));
         if let Some(SecretKeyRef { name, key }) = &connection.tls.ca_secret_ref {
             sources.push(source(CA, name, [key.as_str()]));

@@ -7,55 +7,112 @@ use super::record::{fill, key};
 use super::{Backups, Passed, Said, is_under_way, of_database, strange};
 use crate::api::backup::{BackupStatus, DIRECTORY_ANNOTATION, SCHEDULE_LABEL};
 use crate::api::{Backup, Reason};
-use crate::cluster::objects;
+use crate::cluster::jobs::Owner;
+use crate::cluster::{jobs, objects};
+use crate::job::backup::BackedUp;
 use crate::plan::action::{Action, Blocked};
+use crate::plan::backup::course::{self, Turn};
 use crate::plan::backup::{DumpDatabase, check, progress};
-use crate::postgres::server;
+use crate::postgres::{Fault, Session, server};
 use crate::{job, pass};
 
 impl Backups {
     /// Has the database dumped, or the backup that a store holds confirmed.
     pub(super) async fn dump(&self, backup: &Backup, mut status: BackupStatus) -> Passed {
-        let refused = |status, blocked| Passed { status, said: Said::Refused(blocked, 0), tasks: vec![], news: None };
         if let Some(wrong) = check::check_backup(&backup.spec).into_iter().next() {
             let blocked = Blocked::new(Reason::InvalidSpec, wrong.to_string());
-            return Passed { status, said: Said::Hopeless(blocked), tasks: vec![], news: None };
+            return Passed { status, said: Said::Hopeless(blocked), tasks: None, news: None };
         }
-        match self.older(backup).await {
-            Ok(None) => {}
-            Ok(Some(older)) => {
-                let message = format!("waits for Backup {older} of the same database");
-                return Passed { status, said: Said::Queued(message), tasks: vec![], news: None };
+        let mut task = None;
+        // A Job that is at it needs no answer of anybody else, and one that has failed often enough no other try.
+        let made = match self.begun(backup, &mut status, &mut task).await {
+            Ok(Some(Err(Said::Refused(blocked, times)))) if self.is_over(&status, &blocked, times) => {
+                Err(Said::Refused(blocked, times))
             }
-            Err(blocked) => return refused(status, blocked),
+            Ok(None | Some(Err(Said::Refused(..)))) => self.attempt(backup, &mut status, &mut task).await,
+            Ok(Some(made)) => made,
+            Err(blocked) => Err(Said::Refused(blocked, 0)),
+        };
+        match made {
+            Ok(job::Report::BackedUp(done)) => complete(status, *done),
+            Ok(other) => Passed { status, said: Said::Refused(strange(&other), 0), tasks: None, news: None },
+            Err(Said::Refused(blocked, times)) if self.is_over(&status, &blocked, times) => {
+                self.give_up(backup, status, blocked, times).await
+            }
+            Err(said) => Passed { status, said, tasks: task.map(|task| vec![task]), news: None },
+        }
+    }
+
+    fn is_over(&self, status: &BackupStatus, blocked: &Blocked, times: u32) -> bool {
+        course::is_over(status, blocked.reason, times, self.now())
+    }
+
+    /// What a Job of it is at, or has come to.
+    async fn begun(
+        &self,
+        backup: &Backup,
+        status: &mut BackupStatus,
+        task: &mut Option<Action>,
+    ) -> Result<Option<Result<job::Report, Said>>, Blocked> {
+        let Some(owner) = Owner::of(backup).filter(|_| status.started_at.is_some()) else { return Ok(None) };
+        let is_dump = |action: &Action| matches!(action, Action::DumpDatabase(_));
+        let Some((action, progress)) = self.context.jobs.found(&owner, is_dump).await? else { return Ok(None) };
+        let heard = self.heard(&owner, &backup.spec.database_ref.name, &action, progress);
+        if matches!(heard, Err(Said::Runs(..)))
+            && let Ok(percent) = self.percent(backup).await
+        {
+            status.progress_percent = percent;
+        }
+        *task = Some(action);
+        Ok(Some(heard))
+    }
+
+    /// Begins when it is its turn, or tries again.
+    async fn attempt(
+        &self,
+        backup: &Backup,
+        status: &mut BackupStatus,
+        action: &mut Option<Action>,
+    ) -> Result<job::Report, Said> {
+        let refused = |blocked| Said::Refused(blocked, 0);
+        if let Some(older) = self.older(backup).await.map_err(refused)? {
+            return Err(Said::Queued(format!("waits for Backup {older} of the same database")));
         }
         if status.started_at.is_none() {
             // Written down before anything is made, so that whoever deletes it finds what it may have left.
             status.started_at = Some(Time(self.now()));
-            return Passed { status, said: Said::Runs("is about to begin".into()), tasks: vec![], news: None };
+            return Err(Said::Runs("is about to begin".into(), 0));
         }
-        let (task, percent) = match self.task(backup).await {
-            Ok(found) => found,
-            Err(blocked) => return refused(status, blocked),
-        };
-        status.progress_percent = percent;
+        let task = self.task(backup).await.map_err(refused)?;
         status.directory.get_or_insert(task.directory.clone());
-        let action = Action::DumpDatabase(Box::new(task.clone()));
-        let done = if task.exists { self.confirm(backup, &task).await } else { Ok(None) };
-        let progress = match done {
-            Ok(Some(done)) => Ok(done),
-            Ok(None) => self.run(backup, &action).await,
-            Err(blocked) => Err(Said::Refused(blocked, 0)),
-        };
-        match progress {
-            Ok(job::Report::BackedUp(done)) => {
-                fill(&mut status, *done);
-                let news = (Reason::Completed, "complete".to_owned());
-                Passed { status, said: Said::Settled, tasks: vec![], news: Some(news) }
-            }
-            Ok(other) => refused(status, strange(&other)),
-            Err(said) => Passed { status, said, tasks: vec![action], news: None },
+        if task.exists
+            && let Some(done) = self.confirm(backup, &task).await.map_err(refused)?
+        {
+            return Ok(done);
         }
+        let action = action.insert(Action::DumpDatabase(Box::new(task)));
+        self.run(backup, action).await
+    }
+
+    /// What is tried no more has failed, unless the store has it after all. No Job is left that could finish it later.
+    async fn give_up(&self, backup: &Backup, mut status: BackupStatus, blocked: Blocked, times: u32) -> Passed {
+        if let Some(owner) = Owner::of(backup)
+            && let Err(blocked) = self.context.jobs.stop(&owner).await
+        {
+            return Passed { status, said: Said::Refused(blocked, 0), tasks: None, news: None };
+        }
+        if let Some(done) = self.found(backup).await {
+            return complete(status, done);
+        }
+        status.failures = status.failures.max(i32::try_from(times).unwrap_or(i32::MAX));
+        let message = format!("given up: {}", jobs::last_words(&blocked.message));
+        Passed { status, said: Said::Hopeless(Blocked::new(blocked.reason, message)), tasks: Some(vec![]), news: None }
+    }
+
+    /// What the store holds of it, where that can be opened from here: a Job that was killed may have written its manifest and said nothing.
+    async fn found(&self, backup: &Backup) -> Option<BackedUp> {
+        let store = self.store(backup).await.ok()??;
+        job::backup::confirm(&store, &key(backup)).await.ok()
     }
 
     /// The Backup of the same database that goes first, if there is one.
@@ -64,37 +121,45 @@ impl Backups {
         let namespace = backup.namespace().unwrap_or_default();
         let found = objects::list_whole::<Backup>(&self.context.client, &namespace, wanted).await;
         let found = found.map_err(|error| objects::unavailable("Backups", &error))?;
-        let order = |backup: &Backup| (backup.creation_timestamp().map(|time| time.0), backup.name_any());
         let others = found.into_iter().filter_map(|fetched| fetched.typed.ok()).filter(is_under_way);
-        let first = others.filter(|other| order(other) < order(backup)).min_by_key(order);
-        Ok(first.map(|first| first.name_any()))
+        let first = others.map(|other| turn(&other)).filter(|other| *other < turn(backup)).min();
+        Ok(first.map(|first| first.name))
     }
 
-    async fn task(&self, backup: &Backup) -> Result<(DumpDatabase, Option<i32>), Blocked> {
+    async fn task(&self, backup: &Backup) -> Result<DumpDatabase, Blocked> {
         let exists = backup.annotations().contains_key(DIRECTORY_ANNOTATION);
-        let (major, percent) = if exists { (0, None) } else { self.server(backup).await? };
-        let task = DumpDatabase {
+        Ok(DumpDatabase {
             backup: backup.name_any(),
             schedule: backup.labels().get(SCHEDULE_LABEL).cloned(),
             directory: key(backup),
-            major,
+            major: if exists { 0 } else { self.major(backup).await? },
             settings: backup.spec.settings.clone(),
             exists,
             recipients: vec![],
-        };
-        Ok((task, percent))
+        })
     }
 
-    /// The server's major version, asked anew each time, since it may have been upgraded; and how far a dump is, if one is under way.
-    async fn server(&self, backup: &Backup) -> Result<(i32, Option<i32>), Blocked> {
+    /// The server's major version, asked anew each time, since it may have been upgraded.
+    async fn major(&self, backup: &Backup) -> Result<i32, Blocked> {
+        let found = self.ask(backup, async |session| server::observe(session).await).await?;
+        Ok(found.version_num / 10_000)
+    }
+
+    /// How far a dump is, as its session says.
+    async fn percent(&self, backup: &Backup) -> Result<Option<i32>, Blocked> {
+        let prefix = progress::prefix(&key(backup));
+        let dump = self.ask(backup, async |session| server::session_named(session, &prefix).await).await?;
+        Ok(dump.and_then(|name| progress::percent(&name)))
+    }
+
+    async fn ask<T>(&self, backup: &Backup, question: impl AsyncFnOnce(&Session) -> Result<T, Fault>) -> Result<T, Blocked> {
         let (namespace, database) = (backup.namespace().unwrap_or_default(), &backup.spec.database_ref.name);
         let mut lease = self.context.databases.acquire(&namespace, database).await?;
         let session = lease.take()?;
-        let blocked = |fault| pass::blocked(&format!("PostgresDatabase {database}"), &fault);
-        let found = server::observe(&session).await.map_err(blocked)?;
-        let dump = server::session_named(&session, &progress::prefix(&key(backup))).await.map_err(blocked)?;
+        let answer = question(&session).await;
+        let answer = answer.map_err(|fault| pass::blocked(&format!("PostgresDatabase {database}"), &fault))?;
         lease.put(session);
-        Ok((found.version_num / 10_000, dump.and_then(|name| progress::percent(&name))))
+        Ok(answer)
     }
 
     /// What the store says of a backup that is there; `None` where only a Job can ask it.
@@ -107,4 +172,15 @@ impl Backups {
             Err(blocked) => Err(blocked),
         }
     }
+}
+
+fn turn(backup: &Backup) -> Turn {
+    let waits = backup.status.as_ref().is_none_or(|status| status.started_at.is_none());
+    Turn { waits, made: backup.creation_timestamp().map(|time| time.0), name: backup.name_any() }
+}
+
+fn complete(mut status: BackupStatus, done: BackedUp) -> Passed {
+    fill(&mut status, done);
+    let news = (Reason::Completed, "complete".to_owned());
+    Passed { status, said: Said::Settled, tasks: Some(vec![]), news: Some(news) }
 }

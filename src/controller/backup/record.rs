@@ -44,6 +44,7 @@ pub(super) fn fill(status: &mut BackupStatus, done: BackedUp) {
     status.tables = Some(Tables { count: done.tables, rows: done.rows });
     status.omitted = done.omitted;
     status.progress_percent = None;
+    status.failures = 0;
     if let Some(proof) = done.verified {
         note(status, proof);
     }
@@ -51,6 +52,7 @@ pub(super) fn fill(status: &mut BackupStatus, done: BackedUp) {
 
 /// Takes down what was proven. A doubt that there was is answered by it.
 pub(super) fn note(status: &mut BackupStatus, proof: Verified) {
+    status.unproven = status.unproven.take().filter(|unproven| unproven.level > proof.level);
     status.verification = Some(Verification {
         level: proof.level,
         at: Time(proof.at),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::backup::{BackupSpec, BackupStatus, DumpFormat, VerifyLevel};
 use crate::api::condition::{COMPLETE, FAILED, PROGRESSING, READY, RECONCILING, STALLED, VERIFIED, find, is_true};
@@ -18,7 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How often a Job is tried at least, however long it takes each time.
 pub const TRIES: u32 = 4;
 
-/// How often a proof that did not hold is tried: a damaged object does not mend, a store that was away for a moment does.
+/// How often a proof is tried: a damaged object does not mend, a store that was away for a moment does. What takes hours and cannot be done
+/// would else keep the database's only place for Jobs from whoever comes next.
 pub const PROOFS: u32 = 3;
 
 /// What comes next.
@@ -45,7 +47,7 @@ pub fn next(spec: &BackupSpec, status: &BackupStatus, test: Option<&str>) -> Nex
         return Next::Prove(testable(spec));
     }
     let proven = status.verification.as_ref().map_or(VerifyLevel::None, |proof| proof.level);
-    let has_given_up = is_doubtful(status) && status.failures >= i32::try_from(PROOFS).unwrap_or(i32::MAX);
+    let has_given_up = status.unproven.as_ref().is_some_and(|unproven| unproven.level >= spec.settings.verify);
     if proven < spec.settings.verify && !has_given_up { Next::Prove(spec.settings.verify) } else { Next::Settled }
 }
 
@@ -59,8 +61,24 @@ fn testable(spec: &BackupSpec) -> VerifyLevel {
 
 /// Whether a proof was tried last and did not hold: then it is nobody's replacement.
 pub fn is_doubtful(status: &BackupStatus) -> bool {
-    let doubts = [Reason::VerificationFailed, Reason::BackupDamaged].map(Reason::as_str);
-    find(&status.conditions, VERIFIED).is_some_and(|verified| doubts.contains(&verified.reason.as_str()))
+    find(&status.conditions, VERIFIED).is_some_and(|verified| is_doubt(&verified.reason))
+}
+
+/// Whether a proof that ends so says that the backup does not hold, and not that it could not be found out.
+fn is_doubt(reason: &str) -> bool {
+    [Reason::VerificationFailed, Reason::BackupDamaged].map(Reason::as_str).contains(&reason)
+}
+
+/// Whose turn it is, by this order, of the Backups of one database that are under way: one that has begun is not held up by another that was
+/// made in the same second, in which the API server counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    /// Whether it has yet to begin.
+    pub waits: bool,
+    /// When it was made.
+    pub made: Option<Timestamp>,
+    /// Its name.
+    pub name: String,
 }
 
 /// What a pass came to.
@@ -70,23 +88,40 @@ pub enum Course<'a> {
     Settled,
     /// It waits for another one.
     Queued(&'a str),
-    /// A Job is at work.
-    Runs(&'a str),
-    /// It could not be done; so often in a row, as far as Jobs tried.
+    /// A Job is at work, after so many tries in a row that failed.
+    Runs(&'a str, u32),
+    /// It could not be done; so often in a row, as far as Jobs tried. 0 where no Job was asked.
     Refused(&'a Blocked, u32),
-    /// It cannot be done, now or later: what a Backup is cannot be changed.
+    /// It cannot be done, now or later, or is given up: what a Backup is cannot be changed.
     Hopeless(&'a Blocked),
 }
 
-/// Whether what could not be done is given up.
-fn is_over(status: &BackupStatus, times: u32, now: Timestamp) -> bool {
-    let begun = status.started_at.as_ref().map_or(now, |at| at.0);
-    let long = now.duration_since(begun) >= jiff::SignedDuration::try_from(PATIENCE).unwrap_or(jiff::SignedDuration::MAX);
-    long && (times == 0 || times >= TRIES)
+/// Whether a backup is given up that could not be made for this reason, after so many tries of Jobs: [`TRIES`] of them and [`PATIENCE`] since
+/// it began, or, where no Job could be asked, [`PATIENCE`] since the first refusal in a row. An API server that does not answer says nothing
+/// about the backup, which a Job may be at.
+pub fn is_over(status: &BackupStatus, reason: Reason, times: u32, now: Timestamp) -> bool {
+    if times == 0 { is_refused_for_long(status, reason, now) } else { times >= TRIES && is_long_ago(&status.started_at, now) }
+}
+
+/// Whether a proof is given up; as [`is_over`], after [`PROOFS`] tries, however short.
+pub fn is_proof_over(status: &BackupStatus, reason: Reason, times: u32, now: Timestamp) -> bool {
+    if times == 0 { is_refused_for_long(status, reason, now) } else { times >= PROOFS }
+}
+
+fn is_refused_for_long(status: &BackupStatus, reason: Reason, now: Timestamp) -> bool {
+    // Whatever waits for its turn or for a Job progresses.
+    let refused = find(&status.conditions, PROGRESSING).filter(|progressing| progressing.status == "False");
+    reason != Reason::KubernetesUnavailable && is_long_ago(&refused.map(|refused| refused.last_transition_time.clone()), now)
+}
+
+fn is_long_ago(at: &Option<Time>, now: Timestamp) -> bool {
+    let patience = SignedDuration::try_from(PATIENCE).unwrap_or(SignedDuration::MAX);
+    at.as_ref().is_some_and(|at| now.duration_since(at.0) >= patience)
 }
 
 /// The status after a pass, and what it amounts to. `status` has the facts already, and the conditions of before.
 pub fn report(
+    wanted: VerifyLevel,
     status: BackupStatus,
     generation: Option<i64>,
     requested: Option<&str>,
@@ -96,32 +131,30 @@ pub fn report(
     let is_complete = status.completed_at.is_some();
     let former = find(&status.conditions, FAILED).filter(|failed| failed.status == "True");
     let failure = match (former, course) {
-        (Some(failed), _) => Some((Reason::named(&failed.reason).unwrap_or(Reason::JobFailed), failed.message.clone())),
+        (Some(failed), _) => Some((named(&failed.reason), failed.message.clone())),
         (None, Course::Hopeless(blocked)) => Some((blocked.reason, blocked.message.clone())),
-        (None, Course::Refused(blocked, times)) if !is_complete && is_over(&status, times, now) => {
-            Some((blocked.reason, format!("given up: {}", blocked.message)))
-        }
         _ => None,
     };
-    let (verified, proof, said) = verdict(&status, course);
+    let (verified, proof, said) = verdict(wanted, &status, course);
+    let lacks = proof.class() != Class::Fine || status.unproven.is_some();
     let (reason, message) = match (&failure, course) {
         (Some((reason, message)), _) => (*reason, message.clone()),
         (None, Course::Queued(message)) => (Reason::Queued, message.to_owned()),
-        (None, Course::Runs(message)) => (Reason::JobRunning, message.to_owned()),
+        (None, Course::Runs(message, _)) => (Reason::JobRunning, message.to_owned()),
         (None, Course::Refused(blocked, _) | Course::Hopeless(blocked)) => (blocked.reason, blocked.message.clone()),
-        (None, Course::Settled) if proof.class() != Class::Fine => (proof, said.clone()),
+        (None, Course::Settled) if lacks => lacking(&status, proof, &said),
         (None, Course::Settled) => (Reason::Completed, summary(&status)),
     };
     let is_refused = matches!(course, Course::Refused(..));
-    let is_ready = is_complete && !is_refused && (verified || proof.class() == Class::Fine);
+    let is_ready = is_complete && !is_refused && !lacks;
     let class = match course {
         _ if failure.is_some() => Class::Stalled,
-        Course::Queued(_) | Course::Runs(_) => Class::Waiting,
+        Course::Queued(_) | Course::Runs(..) => Class::Waiting,
         Course::Refused(..) if reason.class() != Class::Stalled => Class::Waiting,
         _ if is_ready => Class::Fine,
         _ => Class::Stalled,
     };
-    let progresses = matches!(course, Course::Queued(_) | Course::Runs(_));
+    let progresses = matches!(course, Course::Queued(_) | Course::Runs(..));
     let complete = if is_complete { (Reason::Completed, summary(&status)) } else { (reason, message.clone()) };
     let conditions = Conditions::after(&status.conditions, generation, now)
         .set(COMPLETE, is_complete, complete.0, &complete.1)
@@ -133,37 +166,69 @@ pub fn report(
         .set(STALLED, class == Class::Stalled, reason, if class == Class::Stalled { &message } else { "" })
         .finish();
     let failures = match course {
-        Course::Refused(_, times) => i32::try_from(times).unwrap_or(i32::MAX),
-        Course::Settled | Course::Hopeless(_) => status.failures,
-        Course::Queued(_) | Course::Runs(_) => 0,
+        // No Job was asked how often it has failed.
+        Course::Refused(_, 0) | Course::Settled | Course::Hopeless(_) | Course::Queued(_) => status.failures,
+        Course::Refused(_, times) | Course::Runs(_, times) => i32::try_from(times).unwrap_or(i32::MAX),
     };
     let last_handled_reconcile_at = requested.map(str::to_owned).or_else(|| status.last_handled_reconcile_at.clone());
     let state = State { ready: is_ready, reason, message, drifted: false };
     (BackupStatus { observed_generation: generation, conditions, failures, last_handled_reconcile_at, ..status }, state)
 }
 
-/// Whether it is verified, why, and in which words.
-fn verdict(status: &BackupStatus, course: Course<'_>) -> (bool, Reason, String) {
+fn named(reason: &str) -> Reason {
+    Reason::named(reason).unwrap_or(Reason::JobFailed)
+}
+
+/// What a complete backup says of which a proof did not hold, or was given up.
+fn lacking(status: &BackupStatus, proof: Reason, said: &str) -> (Reason, String) {
+    match &status.unproven {
+        Some(unproven) if !is_doubt(&unproven.reason) => {
+            let message = format!(
+                "{} was given up, and is tried again when the annotation pgreeve.dev/restoreTest asks for it: {}",
+                if unproven.level == VerifyLevel::Restore { "its restore" } else { "reading it back" },
+                unproven.message
+            );
+            (named(&unproven.reason), message)
+        }
+        _ => (proof, said.to_owned()),
+    }
+}
+
+/// Whether it is verified as far as is wanted, why, and in which words.
+fn verdict(wanted: VerifyLevel, status: &BackupStatus, course: Course<'_>) -> (bool, Reason, String) {
     if let Course::Refused(blocked, _) = course
-        && matches!(blocked.reason, Reason::VerificationFailed | Reason::BackupDamaged)
+        && is_doubt(blocked.reason.as_str())
     {
         return (false, blocked.reason, blocked.message.clone());
     }
-    let former = find(&status.conditions, VERIFIED).filter(|_| is_doubtful(status));
-    match (&status.verification, former) {
-        (_, Some(doubt)) => {
-            let reason = Reason::named(&doubt.reason).unwrap_or(Reason::VerificationFailed);
-            (false, reason, doubt.message.clone())
-        }
-        (Some(proof), None) if proof.level > VerifyLevel::None => {
+    if let Some(doubt) = status.unproven.as_ref().filter(|unproven| is_doubt(&unproven.reason)) {
+        return (false, named(&doubt.reason), doubt.message.clone());
+    }
+    if let Some(doubt) = find(&status.conditions, VERIFIED).filter(|_| is_doubtful(status)) {
+        return (false, named(&doubt.reason), doubt.message.clone());
+    }
+    if status.completed_at.is_none() {
+        return (false, Reason::NotVerified, "it is not complete".into());
+    }
+    let (proven, how) = match &status.verification {
+        Some(proof) if proof.level > VerifyLevel::None => {
             let how = match (proof.level, proof.rows_matched) {
                 (VerifyLevel::Restore, Some(rows)) => format!("restored: all {rows} rows are there"),
                 (VerifyLevel::Restore, None) => "restored".into(),
                 _ => "read back whole".into(),
             };
-            (true, Reason::Verified, format!("{how}, at {:.0}", proof.at.0))
+            (proof.level, format!("{how}, at {:.0}", proof.at.0))
         }
-        _ => (false, Reason::NotVerified, "no proof beyond its manifest".into()),
+        _ => (VerifyLevel::None, "no proof beyond its manifest".into()),
+    };
+    match &status.unproven {
+        _ if proven >= wanted && proven > VerifyLevel::None => (true, Reason::Verified, how),
+        Some(unproven) => {
+            (false, named(&unproven.reason), format!("{how}; {} was given up: {}", unproven.level, unproven.message))
+        }
+        None if wanted == VerifyLevel::Restore => (false, Reason::NotVerified, format!("{how}; a restore is still to come")),
+        None if wanted == VerifyLevel::Catalog => (false, Reason::NotVerified, format!("{how}; it is still to be read back")),
+        None => (false, Reason::NotVerified, how),
     }
 }
 

@@ -136,7 +136,8 @@ fn the_same_wish_has_the_same_name_and_any_other_another() {
     let of = |owner: &Owner, task: &Task| name(owner, &task.database, &task.action);
     let usual = of(&owner, &task);
     assert_eq!(usual, of(&owner, &task.clone()));
-    let moved = Task { connection: Connection { host: Some("other".into()), ..task.connection.clone() }, ..task.clone() };
+    let connection = task.connection.clone().map(|connection| Connection { host: Some("other".into()), ..connection });
+    let moved = Task { connection, ..task.clone() };
     assert_eq!(usual, of(&owner, &moved), "another host is no other task");
     let recreated = Owner { uid: "another".into(), ..owner.clone() };
     let elsewhere = Task { database: "other".into(), ..task.clone() };
@@ -188,4 +189,13 @@ fn a_volume_is_mounted_whole_where_objects_go_to_one() {
 fn a_deadline_without_a_fixed_length_is_refused() {
     let task = task(json!({"s3": {"bucket": "archive"}}), json!({"activeDeadline": "1 month"}));
     assert!(build(&owner("events"), &task, &image()).unwrap_err().message.contains("activeDeadline"));
+}
+
+#[test]
+fn a_job_can_be_asked_what_it_was_told() {
+    let task = task(json!({"pvc": {"claimName": "$(HOME) or $$2"}}), json!({}));
+    let mut job = build(&owner("events"), &task, &image()).unwrap();
+    assert_eq!(told(&job), Some(task));
+    job.spec.as_mut().unwrap().template.spec.as_mut().unwrap().containers[0].env = None;
+    assert_eq!(told(&job), None);
 }
