@@ -89,9 +89,12 @@ async fn follow(cluster: &Cluster, namespace: &str, made: &Backup, globals: &Glo
             return Err(Failure::new(Exit::Error, format!("the backup has failed: {said}")));
         }
         if is_true(STALLED) {
-            return Err(Failure::new(Exit::Blocked, format!("{said}; the Backup stays, and is tried again now and then")));
+            let again = if status.unproven.is_some() { "" } else { ", and is tried again now and then" };
+            return Err(Failure::new(Exit::Blocked, format!("{said}; the Backup stays{again}")));
         }
-        if is_true("Complete") && (is_true("Verified") || made.spec.settings.verify == VerifyLevel::None) {
+        let wanted = made.spec.settings.verify;
+        let proven = status.verification.as_ref().map_or(VerifyLevel::None, |proof| proof.level);
+        if is_true("Complete") && (wanted == VerifyLevel::None || is_true("Verified") && proven >= wanted) {
             output::write(&done(&status))?;
             return Ok(Exit::Ok);
         }
