@@ -181,7 +181,7 @@ load_rows() {
 
 forget_last_run() {
     delete_policies
-    k delete deployment api-gateway ml-service --ignore-not-found >/dev/null
+    k delete deployment/api-gateway deployment/ml-service pod/client --ignore-not-found >/dev/null
     bucket find archive backups -mindepth 1 -delete
     k delete events --all >/dev/null
 }
@@ -316,7 +316,7 @@ source "$here/demo/backups.sh"
 # --- up, down --------------------------------------------------------------------------------------------------------------
 
 up() {
-    local began=$SECONDS cluster image
+    local began=$SECONDS cluster image rows
     cd "$top"
     ensure_tools
     ensure_cluster &
@@ -326,9 +326,11 @@ up() {
     choose_context
     ensure_servers
     forget_last_run
+    load_rows &
+    rows=$!
     image=$(operator_image)
     install_operator "$image"
-    load_rows
+    wait "$rows" || fail "no rows"
     say "ready after $((SECONDS - began)) s"
     tell_what_there_is
     tell_what_would_change
@@ -338,6 +340,7 @@ up() {
     tell_what_would_leave
     tell_what_leaves
     tell_what_is_in_the_bucket
+    start_services
     tell_what_is_backed_up
     tell_the_disaster
     tell_what_a_restore_would_do
