@@ -15,7 +15,7 @@ use super::policy::{DatabaseRef, PlanStatus};
 use super::postgres_database::SecretRef;
 use super::span::SpanUnit;
 
-/// Restores a backup. What is restored and where cannot be changed once it exists; rollback, keepPrevious and suspend can.
+/// Restores a backup. What is restored, how, where and beside which workloads cannot be changed once it exists; all else can.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "pgreeve.dev",
@@ -51,7 +51,8 @@ use super::span::SpanUnit;
     validation = Rule::new("!has(self.targetDatabase) || size(bytes(self.targetDatabase)) <= 63").message("targetDatabase is longer than the 63 bytes of a PostgreSQL name").field_path(".targetDatabase"),
     validation = Rule::new("self.strategy != 'New' || !has(self.workloads) || self.workloads.size() == 0").message("a new database disturbs nobody: workloads go with strategy Swap or Replace").field_path(".workloads"),
     validation = Rule::new("self.strategy == 'Replace' || !self.skipSafetyBackup").message("only strategy Replace drops a database and makes a safety backup of it before").field_path(".skipSafetyBackup"),
-    validation = Rule::new("self.strategy == 'Swap' || !self.rollback").message("only strategy Swap keeps the previous database to roll back to").field_path(".rollback")
+    validation = Rule::new("self.strategy == 'Swap' || !self.rollback").message("only strategy Swap keeps the previous database to roll back to").field_path(".rollback"),
+    validation = Rule::new("self.strategy == 'Swap' || self.keepPrevious == '24h'").message("only strategy Swap keeps the previous database").field_path(".keepPrevious")
 )]
 pub struct RestoreSpec {
     /// The PostgresDatabase on whose server the backup is restored.
@@ -66,7 +67,7 @@ pub struct RestoreSpec {
     #[serde(default)]
     pub strategy: Strategy,
     /// The name of the database that is replaced, or its name, `@` and the server's system identifier, which pins the server too. Without it the
-    /// preflight is done and the plan shown, and nothing else.
+    /// preflight is done and the plan shown, and nothing else. Strategy New replaces nothing and needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 90))]
     pub confirm: Option<String>,
@@ -77,13 +78,14 @@ pub struct RestoreSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub workloads: Vec<Workload>,
-    /// How long the replaced database is kept for a rollback, with strategy Swap. Then it is dropped.
+    /// How long the replaced database is kept for a rollback. Then it is dropped. Only strategy Swap keeps it.
     #[serde(default = "RestoreSpec::keep_previous")]
     pub keep_previous: Span,
-    /// Puts the replaced database back, as long as it is kept.
+    /// Puts the replaced database back, as long as it is kept; false again puts the restored one back. With strategy Swap.
     #[serde(default)]
     pub rollback: bool,
-    /// Whether workloads come back when the restore fails. After strategy Replace has dropped the database they stay down in any case.
+    /// Whether workloads come back when the restore fails, which may be said afterwards too. After strategy Replace has dropped the database they
+    /// stay down in any case; with strategy New there are none.
     #[serde(default)]
     pub on_failure: OnFailure,
     /// What must be so before the restored database takes the place of the other.
@@ -93,7 +95,8 @@ pub struct RestoreSpec {
     /// for good.
     #[serde(default)]
     pub skip_safety_backup: bool,
-    /// How long the workloads and sessions may take to go. Then the restore gives up, and everything comes back.
+    /// How long the workloads and sessions may take to go, all in all, and with strategy Replace how long the backup and the drop of the database
+    /// may go on failing. Then the restore gives up, and everything comes back. Strategy New waits for nobody.
     #[serde(default = "RestoreSpec::quiesce_timeout")]
     pub quiesce_timeout: Span,
     /// Room for a backup of format Directory. By default the node's own disk.
@@ -238,7 +241,8 @@ pub struct RestoreStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Complete, Failed and Progressing; Ready, and the abnormal-true Reconciling and Stalled.
+    /// Complete: the restored database has taken its place and workloads are back. It stays true after a rollback, of which Ready tells (RolledBack).
+    /// Failed: it has not, and all that can be put back was. Progressing; Ready, and the abnormal-true Reconciling and Stalled.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -279,6 +283,15 @@ pub struct RestoreStatus {
     /// URL of the backup that strategy Replace made of the database before it dropped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety_backup: Option<String>,
+    /// Whether the replaced database has its name again.
+    #[serde(default)]
+    pub rolled_back: bool,
+    /// When strategy Replace was seen to have dropped the database: from then on the restore does not give up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_at: Option<Time>,
+    /// What has kept a rollback from coming about, or strategy Replace from dropping the database that has another name already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setback: Option<Setback>,
     /// Until when spec.rollback has an effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_until: Option<Time>,
@@ -300,6 +313,9 @@ pub struct RestoreStatus {
     /// When the step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_at: Option<Time>,
+    /// When workloads began to go, the last time: spec.quiesceTimeout counts from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiescing_since: Option<Time>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
@@ -398,6 +414,19 @@ pub enum Step {
     Keeping,
     /// All is done.
     Done,
+}
+
+/// Why something has not come about.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Setback {
+    /// Why.
+    pub message: String,
+    /// When that was seen first.
+    pub at: Time,
+    /// The generation of the spec then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
 }
 
 /// Something that was scaled to nothing.

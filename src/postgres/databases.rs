@@ -73,9 +73,9 @@ SELECT d.oid, d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::
     d.datallowconn, pg_catalog.shobj_description(d.oid, 'pg_database'),
     CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') THEN pg_catalog.pg_database_size(d.oid) END,
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL),
-    ARRAY(SELECT DISTINCT a.usename::pg_catalog.text FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+    ARRAY(SELECT pg_catalog.format('%s, pid %s', a.usename, a.pid) FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
         WHERE a.datid = d.oid AND NOT (me.rolsuper OR (NOT r.rolsuper
-            AND (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))))),
+            AND (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))) ORDER BY a.pid),
     ARRAY(SELECT p.gid FROM pg_catalog.pg_prepared_xacts p WHERE p.database = d.datname ORDER BY 1),
     ARRAY(SELECT s.slot_name::pg_catalog.text FROM pg_catalog.pg_replication_slots s WHERE s.database = d.datname ORDER BY 1),
     ARRAY(SELECT s.active FROM pg_catalog.pg_replication_slots s WHERE s.database = d.datname ORDER BY s.slot_name::pg_catalog.text),

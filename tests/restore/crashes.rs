@@ -180,6 +180,16 @@ async fn a_restore_that_is_deleted_leaves_a_whole_database_and_no_trace() {
     all(Scene::Swap, after(&undisturbed, 0, Cut::Deleted), ends, (&undisturbed, begun)).await;
 }
 
+/// Either of the two has the name, and the other one stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_that_is_deleted_leaves_both_databases_and_no_trace() {
+    let begun = Instant::now();
+    let undisturbed = play(Scene::Rollback, Cut::Nothing, &[]).await.unwrap();
+    let end = |databases| json!({"databases": databases, "workloads": as_before(), "restore": null, "jobs": 0});
+    let ends = vec![end(left(&undisturbed, 5, Some("restore"))), end(left(&undisturbed, 2000, Some("before")))];
+    all(Scene::Rollback, after(&undisturbed, 1, Cut::Deleted), ends, (&undisturbed, begun)).await;
+}
+
 /// From the moment on at which workloads make way: before that it is as with a swap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replacement_that_is_deleted_goes_on_once_the_database_was_dropped() {

@@ -19,5 +19,6 @@ mod sources;
 mod stuck;
 mod swap;
 mod versions;
+mod waits;
 mod watch;
 mod world;

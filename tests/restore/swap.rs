@@ -96,6 +96,13 @@ async fn a_rollback_puts_the_former_database_back_and_what_is_kept_goes_when_its
     assert_eq!(world.one(&name, "select count(*) from users").await, 2000);
     let status = world.wait("back", "Complete", "True", "Restored").await;
     assert_eq!((&status["previousDatabase"], &status["rollbackUntil"]), (&json!(null), &json!(null)));
+    world.patch("back", json!({"spec": {"rollback": true}})).await;
+    let status = world.wait("back", "Stalled", "True", "InvalidSpec").await;
+    assert_eq!(
+        (&status["rolledBack"], world.one(&name, "select count(*) from users").await),
+        (&json!(false), 2000),
+        "{status:#}"
+    );
     world.stop().await;
 }
 

@@ -264,6 +264,11 @@ impl World {
         self.node.spawn(async move { kubelet.serve(Path::new(env!("CARGO_BIN_EXE_pgreeve")), &volume).await });
     }
 
+    /// Runs no Jobs from now on.
+    pub async fn stop_node(&mut self) {
+        self.node.shutdown().await;
+    }
+
     /// Whether Jobs are run.
     pub fn has_node(&mut self) -> bool {
         self.node.try_join_next().is_none() && !self.node.is_empty()

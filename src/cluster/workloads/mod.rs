@@ -66,6 +66,18 @@ pub async fn find(client: &Client, namespace: &str, wanted: &[Workload]) -> Resu
     which::find(client, namespace, wanted).await
 }
 
+/// The same, but what does not exist any more is no error: it is answered too, by what it is called.
+///
+/// # Errors
+/// As [`find`], without `WorkloadNotFound`.
+pub async fn find_left(
+    client: &Client,
+    namespace: &str,
+    wanted: &[Workload],
+) -> Result<(Vec<ScaledWorkload>, Vec<String>), Blocked> {
+    which::find_left(client, namespace, wanted).await
+}
+
 /// Takes a workload to nothing, and says how much of it still runs. To be repeated until it is gone, and as long as it is to stay so:
 /// whoever scales it up again meanwhile is undone, and counted in `fought`.
 ///

@@ -13,27 +13,70 @@ use crate::plan::action::Blocked;
 
 /// Everything that is meant, each once.
 pub(super) async fn find(client: &Client, namespace: &str, wanted: &[Workload]) -> Result<Vec<ScaledWorkload>, Blocked> {
-    let mut all: Vec<ScaledWorkload> = Vec::new();
+    let mut all = Vec::new();
     if wanted.is_empty() {
         return Ok(all);
     }
-    let rivals = Rivals::of(client, namespace).await;
-    let rivals = rivals.map_err(|error| refused(&format!("autoscalers in namespace {namespace}"), &error))?;
+    let rivals = rivals(client, namespace).await?;
     for wanted in wanted {
         let kind = Kind::of(client, wanted.api_version.as_deref(), &wanted.kind).await?;
-        let what = what(namespace, wanted);
-        let refused = |error| refused(&what, &error);
-        let objects = meant(client, namespace, &kind, wanted).await?;
-        may_be_scaled(client, namespace, &kind, &what).await?;
-        for object in objects {
-            let found = Found::of(kind.api(client, namespace), &kind, object).await.map_err(refused)?;
-            let recorded = recorded(&found, rivals.of_workload(&kind, &found.object).await.map_err(refused)?)?;
-            if !all.iter().any(|known| known.uid == recorded.uid) {
-                all.push(recorded);
-            }
-        }
+        add(client, namespace, &rivals, (&kind, wanted), &mut all).await?;
     }
     Ok(all)
+}
+
+/// The same without what is not there any more, which is answered beside: with its kind, a workload is gone too.
+pub(super) async fn find_left(
+    client: &Client,
+    namespace: &str,
+    wanted: &[Workload],
+) -> Result<(Vec<ScaledWorkload>, Vec<String>), Blocked> {
+    let (mut all, mut gone) = (Vec::new(), Vec::new());
+    if wanted.is_empty() {
+        return Ok((all, gone));
+    }
+    let rivals = rivals(client, namespace).await?;
+    for wanted in wanted {
+        let kind = match Kind::of(client, wanted.api_version.as_deref(), &wanted.kind).await {
+            Err(blocked) if blocked.reason == Reason::InvalidSpec => {
+                gone.push(what(namespace, wanted));
+                continue;
+            }
+            kind => kind?,
+        };
+        match add(client, namespace, &rivals, (&kind, wanted), &mut all).await {
+            Err(blocked) if blocked.reason == Reason::WorkloadNotFound => gone.push(what(namespace, wanted)),
+            added => added?,
+        }
+    }
+    Ok((all, gone))
+}
+
+async fn rivals<'a>(client: &'a Client, namespace: &'a str) -> Result<Rivals<'a>, Blocked> {
+    let rivals = Rivals::of(client, namespace).await;
+    rivals.map_err(|error| refused(&format!("autoscalers in namespace {namespace}"), &error))
+}
+
+/// Adds what is meant by one entry.
+async fn add(
+    client: &Client,
+    namespace: &str,
+    rivals: &Rivals<'_>,
+    (kind, wanted): (&Kind, &Workload),
+    all: &mut Vec<ScaledWorkload>,
+) -> Result<(), Blocked> {
+    let what = what(namespace, wanted);
+    let refused = |error| refused(&what, &error);
+    let objects = meant(client, namespace, kind, wanted).await?;
+    may_be_scaled(client, namespace, kind, &what).await?;
+    for object in objects {
+        let found = Found::of(kind.api(client, namespace), kind, object).await.map_err(refused)?;
+        let recorded = recorded(&found, rivals.of_workload(kind, &found.object).await.map_err(refused)?)?;
+        if !all.iter().any(|known| known.uid == recorded.uid) {
+            all.push(recorded);
+        }
+    }
+    Ok(())
 }
 
 fn what(namespace: &str, wanted: &Workload) -> String {

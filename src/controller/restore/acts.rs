@@ -5,43 +5,65 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::Context;
 use super::turn::Turn;
-
+use super::which::settled;
 use super::{Outcome, Then};
 use crate::api::Reason;
-use crate::api::restore::{RestoreSpec, RestoreStatus, Step, Strategy};
+use crate::api::restore::{RestoreStatus, Setback, Step};
 use crate::cluster::jobs::Owner;
 use crate::cluster::workloads::{self, Lowered};
 use crate::pass;
 use crate::plan::action::Blocked;
 use crate::plan::restore::names::{self, Role, Witness};
-use crate::plan::restore::replace::broken_off;
+use crate::plan::restore::replace::{self, broken_off};
 use crate::plan::restore::report::Said;
 use crate::plan::restore::sight::Database;
 use crate::plan::restore::{self, Act};
-use crate::postgres::databases::{self, Swap, Swapped};
-use crate::postgres::{Fault, fence};
+use crate::postgres::{Fault, databases, fence};
 use crate::sql::restore as sql;
 
 /// How soon is looked again whether Pods are gone or workloads are back.
-const SOON: SignedDuration = SignedDuration::from_secs(1);
-
-/// What a restore says that has come to its end.
-pub(super) fn settled(spec: &RestoreSpec, status: &RestoreStatus) -> Said {
-    let database = status.database.as_deref().unwrap_or_default();
-    let backup = status.backup.as_deref().unwrap_or_default();
-    match &status.failure {
-        Some(failure) => Said::new(Reason::RestoreFailed, failure),
-        None if spec.rollback => {
-            Said::new(Reason::RolledBack, format!("database {database} is the one that backup {backup} had replaced"))
-        }
-        None => Said::new(Reason::Restored, format!("database {database} was restored from {backup}")),
-    }
-}
+pub(super) const SOON: SignedDuration = SignedDuration::from_secs(1);
 
 impl Turn<'_> {
     /// Decides, and does it.
     pub async fn act(&mut self) -> Result<Outcome, Blocked> {
-        self.carry_out(restore::next(&self.facts())).await
+        if self.is_dropped() && self.status.step > Step::AwaitingConfirmation {
+            self.status.dropped_at.get_or_insert(Time(self.context.config.clock.now()));
+        }
+        let is_away = replace::is_away(&self.facts(), &self.places());
+        let act = restore::next(&self.facts());
+        match self.carry_out(act).await {
+            Err(blocked) if is_away => self.hold_up(blocked),
+            Ok(outcome) if is_away && outcome.then == Then::Again => {
+                self.status.setback = None;
+                Ok(outcome)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// What is to be done before a database is dropped has failed: everything can still be put back.
+    fn hold_up(&mut self, blocked: Blocked) -> Result<Outcome, Blocked> {
+        match replace::gives_up(&self.facts(), &blocked) {
+            Some(failure) => {
+                self.status.setback = None;
+                Ok(self.give_up(failure))
+            }
+            None => {
+                let setback = self.setback(blocked.message.clone());
+                self.status.setback.get_or_insert(setback);
+                Err(blocked)
+            }
+        }
+    }
+
+    pub(super) fn setback(&self, message: String) -> Setback {
+        Setback { message, at: Time(self.now()), generation: self.object.metadata.generation }
+    }
+
+    fn give_up(&mut self, failure: String) -> Outcome {
+        self.status.failure = Some(failure.clone());
+        Outcome::done(format!("gives up: {failure}"))
     }
 
     /// Puts back what a Restore that somebody has deleted had touched. `None` when nothing is left to do.
@@ -73,10 +95,10 @@ impl Turn<'_> {
             Act::Complete => Ok(self.complete()),
             Act::Open(database) => self.open(&database).await,
             Act::Raise => self.raise().await,
-            Act::GiveUp(failure) => {
-                self.status.failure = Some(failure.clone());
-                Ok(Outcome::done(format!("gives up: {failure}")))
-            }
+            Act::Wait(message) => Ok(Outcome::new(Said::new(Reason::Quiescing, message), Then::At(self.now() + SOON))),
+            Act::PutOff(message) => Ok(self.put_off(message)),
+            Act::Undone => Ok(self.undone()),
+            Act::GiveUp(failure) => Ok(self.give_up(failure)),
             Act::TryAgain(failure, at) => {
                 self.status.failure = Some(failure.clone());
                 Ok(Outcome::new(Said::new(Reason::VerificationFailed, failure), Then::At(at)))
@@ -85,34 +107,40 @@ impl Turn<'_> {
                 // The record of a swap may have been lost.
                 self.status.previous_database = Some(kept.name);
                 self.status.rollback_until = Some(Time(until));
+                self.status.setback = None;
+                self.note_which();
                 Ok(Outcome::new(self.kept(until), Then::At(until)))
             }
             Act::Rest => Ok(Outcome::new(settled(&self.object.spec, &self.status), Then::Wait)),
         }
     }
 
-    fn now(&self) -> jiff::Timestamp {
+    pub(super) fn now(&self) -> jiff::Timestamp {
         self.context.config.clock.now()
     }
 
-    fn fault(&self, what: &str, fault: &Fault) -> Blocked {
+    pub(super) fn fault(&self, what: &str, fault: &Fault) -> Blocked {
         pass::blocked(what, fault)
     }
 
-    fn enter(&mut self, step: Step) {
+    pub(super) fn enter(&mut self, step: Step) {
         if self.status.step != step {
             self.status.step = step;
             self.status.step_at = Some(Time(self.now()));
         }
     }
 
-    fn begin_step(&mut self, step: Step) -> Outcome {
+    pub(super) fn begin_step(&mut self, step: Step) -> Outcome {
         self.enter(step);
         if matches!(step, Step::Restoring | Step::Verifying) {
             self.status.started_at.get_or_insert(Time(self.context.config.clock.now()));
             self.status.restored_database = Some(names::beside(&self.target, &self.owner.uid));
         }
+        if step == Step::ScalingUp {
+            self.note_which();
+        }
         if step == Step::Done {
+            self.status.setback = None;
             self.status.restored_database = None;
             self.status.previous_database = None;
             self.status.rollback_until = None;
@@ -132,7 +160,9 @@ impl Turn<'_> {
             return Err(blocked);
         }
         self.status.attempts += 1;
-        self.status.restored_oid = None;
+        // What was known of another one does not hold of this one.
+        (self.status.restored_oid, self.status.verification) = (None, None);
+        self.status.omitted.clear();
         let message = format!("made database {name}");
         let witness = Witness::new(&self.owner.uid, Role::Restored, None).text();
         let noted = databases::run(&self.session, &sql::comment(&name, Some(&witness))).await;
@@ -167,11 +197,16 @@ impl Turn<'_> {
         }
     }
 
+    /// Workloads that are gone since the preflight, or since they went for the restore, need not make way.
     async fn record(&mut self) -> Result<Outcome, Blocked> {
-        let found = workloads::find(&self.context.client, &self.owner.namespace, &self.object.spec.workloads).await?;
+        let wanted = &self.object.spec.workloads;
+        let (found, gone) = workloads::find_left(&self.context.client, &self.owner.namespace, wanted).await?;
         self.status.workloads = found;
+        self.status.quiescing_since = Some(Time(self.now()));
         self.enter(Step::Quiescing);
-        Ok(Outcome::new(Said::new(Reason::Quiescing, "workloads go to nothing"), Then::Again))
+        let outcome = Outcome::new(Said::new(Reason::Quiescing, "workloads go to nothing"), Then::Again);
+        let applied = (!gone.is_empty()).then(|| format!("goes on without what is gone meanwhile: {}", gone.join(", ")));
+        Ok(Outcome { applied, ..outcome })
     }
 
     async fn lower(&mut self) -> Result<Outcome, Blocked> {
@@ -189,69 +224,6 @@ impl Turn<'_> {
         Ok(Outcome::new(said, Then::At(self.now() + SOON)))
     }
 
-    async fn swap(&mut self, leaves: Option<Database>, comes: Option<Database>) -> Result<Outcome, Blocked> {
-        let uid = &self.owner.uid;
-        let is_restored = |database: &Database| self.status.restored_oid == Some(database.oid.into());
-        let completes = comes.as_ref().is_some_and(is_restored);
-        let leaves = leaves.map(|leaves| {
-            let (role, name) = match is_restored(&leaves) {
-                true => (Role::Restored, names::beside(&self.target, uid)),
-                false => (Role::Previous, names::previous(&self.target, uid)),
-            };
-            let witness = Witness::new(uid, role, leaves.own_comment(uid));
-            (leaves, name, witness)
-        });
-        let comes = comes.map(|comes| {
-            let comment = comes.witness(uid).and_then(|witness| witness.comment);
-            (comes, comment)
-        });
-        let swap = Swap { comes, name: self.target.clone(), leaves };
-        let swapped = databases::swap(&self.session, &swap).await;
-        let what = format!("giving the name {} to the other database", self.target);
-        let swapped = swapped.map_err(|fault| self.fault(&what, &fault))?;
-        Ok(self.swapped(swap, completes, swapped))
-    }
-
-    fn swapped(&mut self, swap: Swap, completes: bool, Swapped { away, by_privileges }: Swapped) -> Outcome {
-        let target = &self.target;
-        let was_away = swap.leaves.is_none();
-        let message = match (&swap.comes, &swap.leaves) {
-            (None, _) => format!("database {target} has given its name away"),
-            (Some(_), None) => format!("there is a database {target} again"),
-            (Some(_), Some(_)) => format!("database {target} accepts connections again after {} ms", away.as_millis()),
-        };
-        let message = match by_privileges {
-            true => format!("{message}; the server refuses ALLOW_CONNECTIONS, so superusers could connect all the time"),
-            false => message,
-        };
-        self.status.previous_database = swap.leaves.map(|(_, name, _)| name);
-        if swap.comes.is_none() {
-            self.enter(Step::Restoring);
-            return Outcome::done(message);
-        }
-        if completes {
-            let now = self.now();
-            self.status.completed_at.get_or_insert(Time(now));
-            self.status.failure = None;
-        }
-        if !was_away {
-            self.status.fenced_millis = Some(i64::try_from(away.as_millis()).unwrap_or(i64::MAX));
-        }
-        self.enter(Step::ScalingUp);
-        Outcome::done(message)
-    }
-
-    /// What a swap whose record was lost comes to.
-    fn complete(&mut self) -> Outcome {
-        let now = self.now();
-        self.status.completed_at = Some(Time(now));
-        self.status.failure = None;
-        let previous = self.sight.databases.iter().find(|database| database.is(&self.owner.uid, Role::Previous));
-        self.status.previous_database = previous.map(|previous| previous.name.clone());
-        self.enter(Step::ScalingUp);
-        Outcome::done(format!("database {} is the restored one", self.target))
-    }
-
     async fn open(&mut self, database: &Database) -> Result<Outcome, Blocked> {
         let opened = fence::open(&self.session, database, &self.owner.uid).await;
         opened.map_err(|fault| self.fault(&format!("opening database {}", database.name), &fault))?;
@@ -265,16 +237,6 @@ impl Turn<'_> {
         }
         let said = Said::new(Reason::Restoring, format!("brings back {}", there.join(", ")));
         Ok(Outcome::new(said, Then::At(self.now() + SOON)))
-    }
-
-    /// What is said while the other database is kept.
-    fn kept(&self, until: jiff::Timestamp) -> Said {
-        let previous = self.status.previous_database.as_deref().unwrap_or_default();
-        let settled = settled(&self.object.spec, &self.status);
-        match self.object.spec.strategy {
-            Strategy::Swap => Said::new(settled.reason, format!("{}; {previous} is kept until {until:.0}", settled.message)),
-            Strategy::Replace | Strategy::New => settled,
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::api::{Reason, Restore};
 use crate::cluster::jobs::{self, Owner};
 use crate::controller::kind::Report;
 use crate::plan::action::Blocked;
+use crate::plan::restore::is_up;
 use crate::plan::restore::report::Said;
 
 /// Most things that one pass puts back.
@@ -19,7 +20,13 @@ const MOST: usize = 8;
 
 /// Whether a Restore may have touched something.
 pub(super) fn needs_finalizer(object: &Restore) -> bool {
-    object.status.as_ref().is_some_and(|status| status.step > Step::AwaitingConfirmation && status.step != Step::Done)
+    let touches = |status: &RestoreStatus| match status.step {
+        Step::Preflight | Step::AwaitingConfirmation => false,
+        // Workloads that stay down after a failure are still its own.
+        Step::Done => !is_up(&status.workloads),
+        _ => true,
+    };
+    object.status.as_ref().is_some_and(touches)
 }
 
 /// How long what tells the way to the server may be missing: tools that make objects anew delete them first.
@@ -68,6 +75,11 @@ impl Restores {
 
     /// What is still waited for; `None` where nothing is left to do.
     async fn put_back(&self, object: &Restore, owner: &Owner, status: &mut RestoreStatus) -> Result<Option<Said>, Blocked> {
+        if status.step == Step::Done {
+            let there = acts::raise_all(&self.context, owner, status).await?;
+            let said = || Said::new(Reason::Restoring, format!("brings back {}", there.join(", ")));
+            return Ok((!there.is_empty()).then(said));
+        }
         for _ in 0..MOST {
             let mut turn = match Turn::begin(&self.context, object, owner, status.clone()).await {
                 Ok(turn) => turn,
@@ -102,7 +114,7 @@ impl Restores {
                     format!("database {kept}, which {database} had replaced, stays: drop it when nobody needs it any more");
                 self.tell(object, true, &message).await;
             }
-            None if status.completed_at.is_none() => {
+            None if status.completed_at.is_none() && status.step != Step::Done => {
                 self.tell(object, false, &format!("deleted before it was complete: database {database} is as it was")).await;
             }
             None => {}

@@ -7,6 +7,7 @@ mod source;
 mod stuck;
 mod tasks;
 mod turn;
+mod which;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,9 +23,9 @@ use crate::api::{Reason, Restore};
 use crate::cluster::jobs::Owner;
 use crate::metrics::RestoreLabels;
 use crate::plan::action::{Action, Blocked, ObjectId};
-use crate::plan::restore::DOWN;
 use crate::plan::restore::check::check;
 use crate::plan::restore::report::{Said, report};
+use crate::plan::restore::{Act, DOWN, at_rest};
 use crate::postgres::Session;
 use turn::Turn;
 
@@ -85,8 +86,7 @@ impl Restores {
     async fn work(&self, object: &Restore, owner: &Owner) -> (RestoreStatus, Result<Outcome, Blocked>) {
         let status = object.status.clone().unwrap_or_default();
         if status.step == Step::Done {
-            let said = acts::settled(&object.spec, &status);
-            return (status, Ok(Outcome::new(said, Then::Wait)));
+            return self.rest(object, owner, status).await;
         }
         // What is wrong later stops nothing: a restore that is under way goes on, or puts everything back.
         if status.step <= Step::AwaitingConfirmation
@@ -101,6 +101,24 @@ impl Restores {
         let outcome = turn.act().await;
         let (status, session) = turn.end();
         self.held().insert(owner.uid.clone(), session);
+        (status, outcome)
+    }
+
+    /// One pass over a Restore that is done: workloads that have stayed down come back once that is wanted. No server is needed for it.
+    async fn rest(
+        &self,
+        object: &Restore,
+        owner: &Owner,
+        mut status: RestoreStatus,
+    ) -> (RestoreStatus, Result<Outcome, Blocked>) {
+        let there = match at_rest(&object.spec, &status) {
+            Act::Raise => acts::raise_all(&self.context, owner, &mut status).await,
+            _ => Ok(vec![]),
+        };
+        let outcome = there.map(|there| {
+            let then = if there.is_empty() { Then::Wait } else { Then::At(self.now() + acts::SOON) };
+            Outcome::new(which::settled(&object.spec, &status), then)
+        });
         (status, outcome)
     }
 

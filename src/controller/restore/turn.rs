@@ -26,6 +26,8 @@ pub(super) struct Turn<'a> {
     pub session: Session,
     pub sight: Sight,
     pub status: RestoreStatus,
+    /// Another Restore, by whose work there is a database of the name again that this one has dropped.
+    successor: Option<String>,
 }
 
 impl<'a> Turn<'a> {
@@ -72,7 +74,9 @@ impl<'a> Turn<'a> {
             return Err(elsewhere);
         }
         status.database = Some(target.clone());
-        Ok(Self { context, object, owner, target, session, sight, status })
+        let mut turn = Self { context, object, owner, target, session, sight, status, successor: None };
+        turn.successor = turn.find_successor().await?;
+        Ok(turn)
     }
 
     /// The status, and the session whose lock stands until it is written.
@@ -82,8 +86,22 @@ impl<'a> Turn<'a> {
 
     /// Whether there is no database of the name any more, and none that could get it back.
     pub fn is_dropped(&self) -> bool {
-        let places = Places::of(&self.sight, &self.target, &self.owner.uid, &self.status);
-        replace::is_dropped(&self.facts(), &places)
+        replace::is_dropped(&self.facts(), &self.places())
+    }
+
+    pub fn places(&self) -> Places<'_> {
+        Places::of(&self.sight, &self.target, &self.owner.uid, &self.status)
+    }
+
+    /// The Restore that has made the database of the name, where this one has dropped that.
+    async fn find_successor(&self) -> Result<Option<String>, Blocked> {
+        let Some(live) = self.places().live.filter(|_| replace::gives_way(&self.status)) else { return Ok(None) };
+        let others = others(self.context, self.object, self.owner).await?;
+        let made = |other: &Restore| {
+            let status = other.status.as_ref();
+            status.is_some_and(|status| status.completed_at.is_some() && status.restored_oid == Some(live.oid.into()))
+        };
+        Ok(others.iter().find(|other| made(other)).map(|other| other.name_any()))
     }
 
     pub fn facts(&self) -> Facts<'_> {
@@ -93,6 +111,8 @@ impl<'a> Turn<'a> {
             status: &self.status,
             target: &self.target,
             sight: &self.sight,
+            generation: self.object.metadata.generation,
+            successor: self.successor.as_deref(),
             now: self.context.config.clock.now(),
         }
     }
@@ -124,29 +144,28 @@ async fn unchanged(context: &Context, object: &Restore, owner: &Owner) -> Result
     }
 }
 
-/// One restore of a database at a time: an older one that is under way goes first.
+/// One restore of a database at a time: an older one that is under way goes first, unless it has dropped the database and failed. What is
+/// restored then ends it.
 async fn waits(context: &Context, object: &Restore, owner: &Owner, target: &str, status: &RestoreStatus) -> Result<(), Blocked> {
     if status.step > Step::AwaitingConfirmation {
         return Ok(());
     }
-    let listed = objects::list::<Restore>(&context.client, &owner.namespace, ListParams::default()).await;
-    let listed = listed.map_err(|error| objects::unavailable("Restores", &error))?;
-    for fetched in listed {
-        let Ok(other) = fetched.typed else { continue };
-        if other.spec.database_ref != object.spec.database_ref || other.uid() == object.uid() {
-            continue;
-        }
-        // Lists come without statuses.
-        let found = objects::fetch::<Restore>(&context.client, &owner.namespace, &other.name_any()).await;
-        let found = found.map_err(|error| objects::unavailable("Restores", &error))?;
-        let Some(Ok(other)) = found.map(|found| found.typed) else { continue };
-        let other_status = other.status.clone().unwrap_or_default();
-        let is_same = other_status.database.as_deref() == Some(target);
-        let is_under_way = other_status.step > Step::AwaitingConfirmation && other_status.step < Step::Keeping;
-        if is_same && is_under_way {
+    for other in others(context, object, owner).await? {
+        let Some(status) = &other.status else { continue };
+        let is_same = status.database.as_deref() == Some(target);
+        let is_under_way = status.step > Step::AwaitingConfirmation && status.step < Step::Keeping;
+        if is_same && is_under_way && !replace::gives_way(status) {
             let message = format!("Restore {} of database {target} is under way: this one begins after it", other.name_any());
             return Err(Blocked::new(Reason::RestoreWaits, message));
         }
     }
     Ok(())
+}
+
+/// All other Restores of the same PostgresDatabase. One that our types cannot read does nothing.
+async fn others(context: &Context, object: &Restore, owner: &Owner) -> Result<Vec<Restore>, Blocked> {
+    let listed = objects::list_whole::<Restore>(&context.client, &owner.namespace, ListParams::default()).await;
+    let listed = listed.map_err(|error| objects::unavailable("Restores", &error))?;
+    let typed = listed.into_iter().filter_map(|fetched| fetched.typed.ok());
+    Ok(typed.filter(|other| other.spec.database_ref == object.spec.database_ref && other.uid() != object.uid()).collect())
 }

@@ -10,6 +10,8 @@
 //! to it.
 
 pub mod check;
+mod exchange;
+mod keeping;
 pub mod names;
 pub mod preflight;
 pub mod replace;
@@ -19,11 +21,11 @@ pub mod sight;
 pub mod stranded;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use crate::api::Reason;
 use crate::api::restore::{OnFailure, RestoreSpec, RestoreStatus, ScaledWorkload, Step, Strategy};
 use crate::plan::action::Blocked;
+use exchange::{is_whole, lost, quiescing, swapping};
+pub use keeping::kept_until;
 use names::Witness;
 use sight::{Database, Places, Sight};
 
@@ -40,6 +42,10 @@ pub struct Facts<'a> {
     pub target: &'a str,
     /// What is there.
     pub sight: &'a Sight,
+    /// The generation of the spec.
+    pub generation: Option<i64>,
+    /// Another Restore, by whose work there is a database of the name again that this one has dropped.
+    pub successor: Option<&'a str>,
     /// What time it is.
     pub now: Timestamp,
 }
@@ -80,6 +86,12 @@ pub enum Act {
     Open(Database),
     /// Workloads come back.
     Raise,
+    /// Somebody is in the way who may go: nothing is touched, and it is looked again soon. The message says who.
+    Wait(String),
+    /// The other database cannot be put back just now, for this reason: workloads come back before that is tried again.
+    PutOff(String),
+    /// The names have not changed after all: the server has lost that, as in a failover.
+    Undone,
     /// It has failed for this reason; what follows puts things back.
     GiveUp(String),
     /// It has failed for this reason when nothing could be put back any more: it is tried again at this moment.
@@ -101,21 +113,28 @@ pub fn next(facts: &Facts<'_>) -> Act {
     let Facts { spec, status, sight, target, uid, .. } = facts;
     let places = Places::of(sight, target, uid, status);
     if status.step == Step::Done {
-        return Act::Rest;
+        return at_rest(spec, status);
     }
     let before = status.completed_at.is_none();
     if before && places.is_swapped() {
         // The operator died after the names had changed and before it had written so.
         return Act::Complete;
     }
-    if status.failure.is_some() && !replace::is_dropped(facts, &places) {
+    if let Some(succeeded) = replace::succeeded(facts, &places).filter(|message| status.failure.as_ref() != Some(message)) {
+        return Act::GiveUp(succeeded);
+    }
+    let goes_on = replace::is_dropped(facts, &places) || replace::is_taken(facts, &places);
+    if status.failure.is_some() && !goes_on {
         return putting_back(facts, &places);
     }
     if status.step == Step::Keeping {
-        return keeping(facts, &places);
+        return keeping::keeping(facts, &places);
     }
     if before && spec.rollback && status.step > Step::AwaitingConfirmation {
         return Act::GiveUp("spec.rollback was set before anything was replaced".into());
+    }
+    if let Some(lost) = lost(facts, &places) {
+        return lost;
     }
     match status.step {
         Step::Preflight | Step::AwaitingConfirmation => preflight::next(facts, &places),
@@ -128,9 +147,18 @@ pub fn next(facts: &Facts<'_>) -> Act {
             replace::swapping(facts, &places)
         }
         Step::Fencing | Step::Swapping | Step::Unfencing => swapping(facts, &places),
+        Step::ScalingUp if before => Act::GiveUp("nothing was replaced".into()),
         Step::ScalingUp if is_up(&status.workloads) => Act::Enter(Step::Keeping),
         Step::ScalingUp => Act::Raise,
         Step::Keeping | Step::Done => Act::Rest,
+    }
+}
+
+/// What is left to do for a Restore that is done: workloads that stay down after its failure come back once that is wanted.
+pub fn at_rest(spec: &RestoreSpec, status: &RestoreStatus) -> Act {
+    match spec.on_failure {
+        OnFailure::ScaleUp if !is_up(&status.workloads) => Act::Raise,
+        OnFailure::ScaleUp | OnFailure::StayDown => Act::Rest,
     }
 }
 
@@ -139,16 +167,17 @@ pub fn next(facts: &Facts<'_>) -> Act {
 pub fn letting_go(facts: &Facts<'_>) -> Act {
     let Facts { status, sight, target, uid, .. } = facts;
     let places = Places::of(sight, target, uid, status);
-    if replace::is_dropped(facts, &places) {
+    let is_done = status.step == Step::Done;
+    if !is_done && replace::is_dropped(facts, &places) {
         return next(facts);
     }
-    if let Some(back) = opening(&places) {
+    if let Some(back) = opening(&places).filter(|_| !is_done) {
         return back;
     }
     if !is_up(&status.workloads) {
         return Act::Raise;
     }
-    match leftover(facts, &places) {
+    match leftover(facts, &places).filter(|_| !is_done) {
         Some(restored) => Act::Drop(restored.clone()),
         None => Act::Rest,
     }
@@ -174,7 +203,7 @@ fn leftover<'a>(facts: &Facts<'_>, places: &Places<'a>) -> Option<&'a Database> 
 }
 
 /// Whether all workloads are back, or left alone. One without a state may have been lowered, and the status lost.
-fn is_up(workloads: &[ScaledWorkload]) -> bool {
+pub fn is_up(workloads: &[ScaledWorkload]) -> bool {
     workloads.iter().all(|workload| workload.state.as_deref().is_some_and(|state| state != DOWN))
 }
 
@@ -198,7 +227,7 @@ fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
             true => Act::Drop(restored.clone()),
             false => Act::GiveUp(failure.message),
         },
-        Some(_) if status.verification.is_none() => Act::Fill(restored.clone()),
+        Some(_) if status.verification.is_none() || !is_whole(restored, uid) => Act::Fill(restored.clone()),
         Some(_) => Act::Record,
     }
 }
@@ -214,73 +243,6 @@ fn moved(facts: &Facts<'_>, places: &Places<'_>) -> Option<String> {
         (Some(oid), Some(live)) => Some(format!("database {target} is another one now: it had OID {oid} and has {}", live.oid)),
         (None, Some(_)) if spec.strategy == Strategy::New => Some(format!("a database {target} has been made meanwhile")),
         (None, Some(_)) => Some(format!("a database {target} has been made meanwhile, and none was chosen to be replaced")),
-    }
-}
-
-fn quiescing(facts: &Facts<'_>, places: &Places<'_>) -> Act {
-    let Facts { spec, .. } = facts;
-    match spec.strategy {
-        Strategy::Replace if !places.is_as_before() => return Act::Enter(Step::Restoring),
-        Strategy::Swap | Strategy::New if wanted(facts, places).is_none() => return Act::Enter(Step::ScalingUp),
-        _ => {}
-    }
-    if is_late(facts) {
-        let message = format!("workloads and sessions were not gone within quiesceTimeout ({})", spec.quiesce_timeout);
-        return out_of_time(facts, places, message);
-    }
-    Act::Lower
-}
-
-/// A first swap that does not come about is a failure. One that leads back leaves all as it is, and is tried again.
-fn out_of_time(facts: &Facts<'_>, places: &Places<'_>, message: String) -> Act {
-    match (facts.status.completed_at.is_none(), places.live) {
-        (true, _) => Act::GiveUp(message),
-        (false, Some(live)) if !live.is_open => Act::Open(live.clone()),
-        (false, _) => Act::Enter(Step::ScalingUp),
-    }
-}
-
-/// What gives the name away and what takes it; `None` where all is as it should be.
-fn wanted<'a>(facts: &Facts<'_>, places: &Places<'a>) -> Option<(Option<&'a Database>, &'a Database)> {
-    let rolls_back = facts.spec.rollback && facts.status.completed_at.is_some();
-    let comes = if rolls_back { places.replaced? } else { places.restored? };
-    if places.live.is_some_and(|live| live.oid == comes.oid) {
-        return None;
-    }
-    Some((places.live, comes))
-}
-
-/// Whether the step has taken as long as workloads and sessions may.
-fn is_late(facts: &Facts<'_>) -> bool {
-    is_late_at(facts.spec, facts.status, facts.now)
-}
-
-fn is_late_at(spec: &RestoreSpec, status: &RestoreStatus, now: Timestamp) -> bool {
-    let since = status.step_at.as_ref().map_or(now, |at| at.0);
-    let limit = spec.quiesce_timeout.to_std().unwrap_or_default();
-    since.saturating_add(limit).is_ok_and(|until| until < now)
-}
-
-fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
-    match wanted(facts, places) {
-        // A connection may have broken after the commit.
-        None => match places.live {
-            Some(live) if !live.is_open => Act::Open(live.clone()),
-            _ => Act::Enter(Step::ScalingUp),
-        },
-        Some((leaves, comes)) => {
-            let is_meant = leaves
-                .is_none_or(|leaves| [places.restored, places.replaced].iter().flatten().any(|ours| ours.oid == leaves.oid));
-            if !is_meant {
-                let message = format!("database {} is another one now, which is left alone", facts.target);
-                return Act::GiveUp(message);
-            }
-            if is_late(facts) {
-                let message = format!("the names could not be changed within quiesceTimeout ({})", facts.spec.quiesce_timeout);
-                return out_of_time(facts, places, message);
-            }
-            Act::Swap(leaves.cloned(), Some(comes.clone()))
-        }
     }
 }
 
@@ -300,68 +262,6 @@ fn putting_back(facts: &Facts<'_>, places: &Places<'_>) -> Act {
         Some(restored) => Act::Drop(restored.clone()),
         None => Act::Enter(Step::Done),
     }
-}
-
-fn keeping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
-    let Facts { spec, status, uid, now, .. } = facts;
-    if spec.strategy != Strategy::Swap {
-        return Act::Enter(Step::Done);
-    }
-    let live = places.live.map(|live| live.oid);
-    let both = [places.restored, places.replaced];
-    // Where nothing is kept any more, all is done.
-    let Some(kept) = kept(places, uid) else { return Act::Enter(Step::Done) };
-    if both.iter().flatten().any(|ours| Some(ours.oid) == live) && wanted(facts, places).is_some() {
-        return Act::Record;
-    }
-    // What cannot be counted has no end.
-    let until = kept_until(spec, status).unwrap_or(Timestamp::MAX);
-    if until > *now {
-        return Act::Keep(kept.clone(), until);
-    }
-    if let Some(refused) = undroppable(kept) {
-        return Act::Refuse(refused);
-    }
-    Act::Drop(kept.clone())
-}
-
-/// The one of the two databases that does not have the name.
-fn kept<'a>(places: &Places<'a>, uid: &str) -> Option<&'a Database> {
-    let live = places.live.map(|live| live.oid);
-    let both = [places.restored, places.replaced];
-    both.into_iter().flatten().find(|kept| Some(kept.oid) != live && kept.witness(uid).is_some())
-}
-
-/// Until when the other database is kept.
-pub fn kept_until(spec: &RestoreSpec, status: &RestoreStatus) -> Option<Timestamp> {
-    let completed = status.completed_at.as_ref()?.0.to_zoned(TimeZone::UTC);
-    spec.keep_previous.add_to(&completed).ok().map(|until| until.timestamp())
-}
-
-/// Why a database cannot be dropped just now.
-fn undroppable(database: &Database) -> Option<Blocked> {
-    let name = &database.name;
-    let refused = |message: String| Some(Blocked::new(Reason::DatabaseInUse, message));
-    if !database.prepared.is_empty() {
-        let prepared = database.prepared.join(", ");
-        return refused(format!(
-            "database {name} is kept no longer and has prepared transactions ({prepared}): commit or roll them back there"
-        ));
-    }
-    let slots: Vec<&str> = database.slots.iter().map(|(slot, _)| slot.as_str()).collect();
-    if !slots.is_empty() {
-        return refused(format!(
-            "database {name} is kept no longer and has logical replication slots ({}): drop them with pg_drop_replication_slot",
-            slots.join(", ")
-        ));
-    }
-    if !database.subscriptions.is_empty() {
-        return refused(format!(
-            "database {name} is kept no longer and has subscriptions ({}): open it with ALTER DATABASE {name} ALLOW_CONNECTIONS true, and drop them there with DROP SUBSCRIPTION",
-            database.subscriptions.join(", ")
-        ));
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,11 +1,17 @@
 //! May a restore begin? What is in the way is said before anything is touched, and then the plan waits for its word.
 
+use sha2::{Digest as _, Sha256};
+
 use super::sight::{Database, Places};
 use super::{Act, Facts};
 use crate::api::Reason;
 use crate::api::policy::PlanStatus;
 use crate::api::restore::{Chosen, ScaledWorkload, Step, Strategy};
 use crate::plan::action::Blocked;
+use crate::plan::hex;
+
+/// Most actions that a status lists.
+const LISTED: usize = 10;
 
 /// What a restore does before it restores.
 pub fn next(facts: &Facts<'_>, places: &Places<'_>) -> Act {
@@ -113,6 +119,16 @@ fn in_the_way(live: &Database, strategy: Strategy, role: &str) -> Vec<Blocked> {
             ),
         );
     }
+    if strategy == Strategy::Replace && !live.slots.is_empty() {
+        let slots: Vec<&str> = live.slots.iter().map(|(slot, _)| slot.as_str()).collect();
+        refuse(
+            Reason::DatabaseInUse,
+            format!(
+                "database {name} has logical replication slots ({}), and cannot be dropped with them: drop them with pg_drop_replication_slot, or use strategy Swap",
+                slots.join(", ")
+            ),
+        );
+    }
     let active: Vec<&str> = live.slots.iter().filter(|(_, active)| *active).map(|(slot, _)| slot.as_str()).collect();
     if !active.is_empty() {
         refuse(
@@ -202,7 +218,22 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
         }
         None => format!("database {target} is made as it was at {moment}"),
     };
-    PlanStatus { fingerprint: chosen.manifest.chars().take(16).collect(), summary, actions, more: 0 }
+    let fingerprint = fingerprint(facts, chosen, workloads);
+    // Of many workloads some are left out: what becomes of the database is always said. They come after the first line.
+    let more = actions.len().saturating_sub(LISTED).min(workloads.len());
+    let workloads_end = 1 + workloads.len();
+    actions.drain(workloads_end - more..workloads_end);
+    PlanStatus { fingerprint, summary, actions, more: i32::try_from(more).unwrap_or(i32::MAX) }
+}
+
+/// What identifies a plan: what is restored, how, in place of which database, and what goes meanwhile. Replicas change by themselves.
+fn fingerprint(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) -> String {
+    let strategy = format!("{:?}", facts.spec.strategy);
+    let replaces = chosen.replaces.map(|oid| oid.to_string()).unwrap_or_default();
+    let parts = [chosen.manifest.as_str(), &strategy, facts.target, &replaces];
+    let uids = workloads.iter().map(|workload| workload.uid.as_str());
+    let parts: Vec<&str> = parts.into_iter().chain(uids).collect();
+    hex(&Sha256::digest(parts.join("\n"))[..8])
 }
 
 /// What becomes of subscriptions: a database that accepts no connections receives nothing.

@@ -2,16 +2,19 @@
 //! restored in its place.
 //!
 //! Until it is dropped, everything can be put back: it only has another name. It is dropped after the chosen backup was restored once, in a
-//! server made for that, and after it was backed up itself, when nobody could write to it any more. From then on a restore does not give up:
-//! workloads stay down, and it goes on trying.
+//! server made for that, and after it was backed up itself, when nobody could write to it any more. What fails before that for longer than
+//! quiesceTimeout ends the restore, and everything comes back. From then on a restore does not give up: workloads stay down, and it goes on
+//! trying, until there is a database of the name that another Restore has made.
 
 use jiff::SignedDuration;
 
+use super::exchange::{exchange, is_over, is_whole};
+use super::keeping::undroppable;
 use super::names::{Failure, Witness};
 use super::sight::{Database, Places};
-use super::{ATTEMPTS, Act, Facts, is_late, out_of_time, undroppable};
+use super::{ATTEMPTS, Act, Facts};
 use crate::api::Reason;
-use crate::api::restore::{Step, Strategy};
+use crate::api::restore::{RestoreStatus, Step, Strategy};
 use crate::plan::action::Blocked;
 
 /// Longest time between two tries to restore what was dropped.
@@ -24,19 +27,60 @@ pub fn is_dropped(facts: &Facts<'_>, places: &Places<'_>) -> bool {
     facts.spec.strategy == Strategy::Replace && facts.status.completed_at.is_none() && had_one && is_gone
 }
 
+/// Whether the database was dropped, and there is another one of its name.
+fn has_other(facts: &Facts<'_>, places: &Places<'_>) -> bool {
+    let status = facts.status;
+    let is_between = matches!(status.step, Step::Restoring | Step::Swapping) && status.completed_at.is_none();
+    is_between && status.dropped_at.is_some() && places.live.is_some() && places.replaced.is_none()
+}
+
+/// Whether somebody whom we do not know has made it: whether that may be used, a person must say.
+pub(super) fn is_taken(facts: &Facts<'_>, places: &Places<'_>) -> bool {
+    has_other(facts, places) && facts.successor.is_none()
+}
+
+/// What is said where another Restore has made it.
+pub(super) fn succeeded(facts: &Facts<'_>, places: &Places<'_>) -> Option<String> {
+    let successor = facts.successor.filter(|_| has_other(facts, places))?;
+    Some(format!("Restore {successor} has restored database {} in place of this one", facts.target))
+}
+
+/// Whether a restore that has failed goes on for ever all the same, so that another one need not wait for it.
+pub fn gives_way(status: &RestoreStatus) -> bool {
+    status.failure.is_some() && status.dropped_at.is_some() && status.completed_at.is_none()
+}
+
+/// Whether the database has another name and is whole: everything can be put back.
+pub fn is_away(facts: &Facts<'_>, places: &Places<'_>) -> bool {
+    let Facts { spec, status, .. } = facts;
+    let is_between = status.step == Step::Restoring && status.failure.is_none();
+    spec.strategy == Strategy::Replace && is_between && places.live.is_none() && places.replaced.is_some()
+}
+
+/// Why a restore gives up whose database has another name, after something that was to be done then has failed; `None` where it is tried again.
+pub fn gives_up(facts: &Facts<'_>, blocked: &Blocked) -> Option<String> {
+    let passes = matches!(blocked.reason, Reason::KubernetesUnavailable | Reason::Stale | Reason::OtherOperator);
+    let since = facts.status.setback.as_ref().filter(|_| !passes)?.at.0;
+    let is_late = is_over(facts.spec, since, facts.now);
+    let timeout = facts.spec.quiesce_timeout;
+    is_late.then(|| {
+        format!(
+            "what must be done before the database is dropped has failed for longer than quiesceTimeout ({timeout}): {}",
+            blocked.message
+        )
+    })
+}
+
 /// The database gives its name away, or the restored one takes it.
 pub(super) fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
-    let whole = places.restored.filter(|_| facts.status.verification.is_some());
+    let is_verified = facts.status.verification.is_some();
+    let whole = places.restored.filter(|restored| is_verified && is_whole(restored, facts.uid));
     match (places.live, whole) {
         (Some(live), _) if places.is_swapped() && !live.is_open => Act::Open(live.clone()),
         (Some(_), _) if places.is_swapped() => Act::Enter(Step::ScalingUp),
-        (Some(_), _) if places.is_as_before() && is_late(facts) => {
-            let message = format!("the sessions were not gone within quiesceTimeout ({})", facts.spec.quiesce_timeout);
-            out_of_time(facts, places, message)
-        }
-        (Some(live), _) if places.is_as_before() => Act::Swap(Some(live.clone()), None),
+        (Some(live), _) if places.is_as_before() => exchange(facts, places, Some(live), None),
         (Some(live), _) => taken(facts, places, live),
-        (None, Some(restored)) => Act::Swap(None, Some(restored.clone())),
+        (None, Some(restored)) => exchange(facts, places, None, Some(restored)),
         (None, None) => Act::Enter(Step::Restoring),
     }
 }
@@ -44,10 +88,13 @@ pub(super) fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
 /// Somebody has made a database of that name while there was none.
 fn taken(facts: &Facts<'_>, places: &Places<'_>, live: &Database) -> Act {
     let message = format!("somebody has made a database {} (OID {}) while it was replaced", facts.target, live.oid);
-    match places.replaced {
-        Some(_) => Act::GiveUp(message),
-        None => Act::Refuse(Blocked::new(Reason::NameTaken, format!("{message}: drop or rename it, and the restore goes on"))),
+    if places.replaced.is_some() || facts.status.dropped_at.is_none() {
+        return Act::GiveUp(message);
     }
+    let message = format!(
+        "{message}: drop or rename it, and the restore goes on; or delete this Restore, and workloads come back to that database"
+    );
+    Act::Refuse(Blocked::new(Reason::NameTaken, message))
 }
 
 /// The former database is backed up and dropped, and the backup restored.
@@ -60,7 +107,7 @@ pub(super) fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
         return if places.is_as_before() { Act::Enter(Step::Fencing) } else { taken(facts, places, live) };
     }
     if let Some(replaced) = places.replaced {
-        return match undroppable(replaced) {
+        return match undroppable(replaced, "is to be dropped") {
             Some(refused) => Act::GiveUp(refused.message),
             None if status.proven.is_none() => Act::GiveUp("the backup was not proven".into()),
             None if status.safety_backup.is_none() && !spec.skip_safety_backup => Act::Safeguard(replaced.clone()),
@@ -74,7 +121,7 @@ pub(super) fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
             Some(at) if at > *now => Act::TryAgain(broken_off(&failure.message), at),
             _ => Act::Drop(restored.clone()),
         },
-        Some(_) if status.verification.is_none() => Act::Fill(restored.clone()),
+        Some(_) if status.verification.is_none() || !is_whole(restored, uid) => Act::Fill(restored.clone()),
         Some(_) => Act::Enter(Step::Swapping),
     }
 }

@@ -10,7 +10,7 @@ use crate::plan::status::State;
 
 /// The restored database is in use.
 pub const COMPLETE: &str = "Complete";
-/// It is not, and will not be.
+/// It is not, and will not be; what could be put back was.
 pub const FAILED: &str = "Failed";
 /// It is under way.
 pub const PROGRESSING: &str = "Progressing";
@@ -35,7 +35,7 @@ impl Said {
 pub fn state(status: &RestoreStatus, said: &Said) -> State {
     let failure = status.failure.as_deref();
     let (ready, reason, message) = match (failure, status.step) {
-        (Some(failure), Step::Done) => (false, Reason::RestoreFailed, failure.to_owned()),
+        (Some(_), Step::Done) if said.reason == Reason::RestoreFailed => (false, said.reason, said.message.clone()),
         (Some(failure), _) if *failure == said.message => (false, said.reason, failure.to_owned()),
         (Some(failure), _) => (false, said.reason, format!("{} (it has failed: {failure})", said.message)),
         (None, Step::Keeping | Step::Done) => (said.reason.class() == Class::Fine, said.reason, said.message.clone()),
@@ -53,10 +53,12 @@ pub fn report(
     now: Timestamp,
 ) -> (RestoreStatus, State) {
     let state = state(&status, said);
-    let failed = status.failure.is_some();
-    // Whoever waits for it finds the workloads back, and knows until when it can be undone.
+    let has_failed = status.failure.is_some();
+    // Whoever waits for an end finds everything back that comes back, and knows until when it can be undone. Where strategy Replace has dropped
+    // the database, nothing can be put back, and a person need not wait to hear of it.
+    let failed = has_failed && (status.step == Step::Done || status.dropped_at.is_some());
     let is_settled = status.step == Step::Done || status.step == Step::Keeping && status.rollback_until.is_some();
-    let complete = status.completed_at.is_some() && is_settled && !failed;
+    let complete = status.completed_at.is_some() && is_settled && !has_failed;
     let waits = status.step == Step::AwaitingConfirmation;
     let progressing = !waits && !matches!(status.step, Step::Keeping | Step::Done);
     let stalled = state.reason.class() == Class::Stalled;
@@ -69,7 +71,7 @@ pub fn report(
             FAILED,
             failed,
             if failed { Reason::RestoreFailed } else { state.reason },
-            status.failure.as_deref().unwrap_or_default(),
+            status.failure.as_deref().filter(|_| failed).unwrap_or_default(),
         )
         .set(PROGRESSING, progressing, state.reason, if_so(progressing))
         .set(READY, state.ready, state.reason, message)

@@ -45,7 +45,7 @@ pub struct Database {
     pub bytes: Option<i64>,
     /// Sessions in it.
     pub sessions: i64,
-    /// Users of sessions that our role may not end.
+    /// Sessions that our role may not end: user and pid of each.
     pub unendable: Vec<String>,
     /// Names of prepared transactions.
     pub prepared: Vec<String>,

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{is_late_at, is_up};
+use super::exchange::is_late_at;
+use super::is_up;
 use crate::api::restore::{OnFailure, RestoreSpec, RestoreStatus, Step};
 
 /// What is done without the server.

@@ -1,10 +1,13 @@
 //! Does a restore end alike wherever it is cut off, and is what is in the way said before anything is touched?
 
+mod lost;
 mod model;
+mod stays;
 
 use super::names::beside;
 use super::*;
-use model::{Filling, Model, ORIGINAL, TARGET, UID, database};
+use crate::api::Reason;
+use model::{Filling, Model, ORIGINAL, TARGET, UID, database, workload};
 
 /// Every place where it can be cut off, and none.
 fn cuts(strategy: &str, filling: Filling) -> impl Iterator<Item = Option<usize>> {
@@ -109,10 +112,7 @@ fn one_that_is_deleted_anywhere_leaves_a_whole_database_and_workloads_as_they_we
         let mut model = Model::new(strategy, Filling::Whole, Some(cut));
         while model.pass(model.decide()).is_ok() {}
         for _ in 0..10 {
-            let sight = model.sight();
-            let facts =
-                Facts { uid: UID, spec: &model.spec, status: &model.status, target: TARGET, sight: &sight, now: model.now };
-            let act = letting_go(&facts);
+            let act = model.decided(letting_go).1;
             model.pass(act).unwrap();
         }
         assert_eq!(model.replicas, 3, "{strategy} {cut}");
@@ -128,8 +128,7 @@ fn what_is_in_the_way_is_said_before_anything_is_touched() {
         let mut model = Model::new("Swap", Filling::Whole, None);
         let mut sight = model.sight();
         change(&mut model, &mut sight);
-        let facts = Facts { uid: UID, spec: &model.spec, status: &model.status, target: TARGET, sight: &sight, now: model.now };
-        match next(&facts) {
+        match model.decided(|facts| next(&Facts { sight: &sight, ..*facts })).1 {
             Act::Refuse(blocked) => blocked.reason,
             act => panic!("{act:?}"),
         }
@@ -152,6 +151,26 @@ fn what_is_in_the_way_is_said_before_anything_is_touched() {
     assert_eq!(refusal(&|_, sight| sight.databases.clear()), Reason::DatabaseMissing);
     assert_eq!(refusal(&|_, sight| sight.databases.push(database(9, &beside(TARGET, UID)))), Reason::NameTaken);
     assert_eq!(refusal(&|model, _| model.spec.strategy = Strategy::New), Reason::NameTaken);
+    let replaces = |model: &mut Model, sight: &mut Sight| {
+        model.spec.strategy = Strategy::Replace;
+        sight.databases[0].slots = vec![("s".into(), false)];
+    };
+    assert_eq!(refusal(&replaces), Reason::DatabaseInUse);
+}
+
+#[test]
+fn a_plan_says_all_that_becomes_of_the_database_and_is_another_one_where_that_differs() {
+    let plan = |strategy: &str, workloads: usize| {
+        let model = Model::new(strategy, Filling::Whole, None);
+        model.decided(|facts| preflight::plan(facts, &model.chosen(), &vec![workload(3); workloads])).1
+    };
+    let (all, many) = (plan("Replace", 2), plan("Replace", 20));
+    assert_eq!((all.actions.len(), all.more, many.actions.len(), many.more), (9, 0, 10, 17));
+    let rest = |actions: &[String]| actions.iter().filter(|line| !line.starts_with("scale ")).cloned().collect::<Vec<_>>();
+    assert_eq!(rest(&all.actions), rest(&many.actions));
+    let fingerprints = [all, many, plan("Swap", 2), plan("New", 0)].map(|plan| plan.fingerprint);
+    assert!(fingerprints.iter().all(|fingerprint| fingerprint.len() == 16), "{fingerprints:?}");
+    assert_eq!(fingerprints.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{fingerprints:?}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What a restore changes, as a model: a server, a status that may be lost, and workloads.
 
+mod server;
+
 use serde_json::json;
 
-use super::super::names::{Failure, Proof, Role, Witness, beside, previous};
-use super::super::sight::{Database, Sight};
+use super::super::names::{Role, Witness, beside};
+use super::super::sight::{Database, Places, Sight};
 use super::super::*;
-use crate::api::restore::{Chosen, Like};
+use crate::api::restore::{Chosen, Like, Setback};
 
 pub const UID: &str = "5f0c1a2b-0000-4000-8000-000000000000";
 pub const TARGET: &str = "shop";
@@ -17,6 +19,13 @@ pub enum Filling {
     Whole,
     BreaksOffOnce,
     IsNotWhatWasBackedUp,
+}
+
+/// What a server loses that fails over before its standby has heard of all: the restored database, or the end of what was written into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    Database,
+    Tail,
 }
 
 /// The operator has died.
@@ -36,6 +45,18 @@ pub struct Model {
     has_safety: bool,
     pub effects: usize,
     pub cut_before: Option<usize>,
+    /// What is lost before which pass.
+    pub loses: Option<(usize, Loss)>,
+    passes: usize,
+    /// Databases that hold all that was backed up, and those that hold part of it.
+    whole: Vec<u32>,
+    partial: Vec<u32>,
+    /// Why no backup can be made.
+    pub no_safety: Option<Blocked>,
+    pub generation: i64,
+    pub successor: Option<&'static str>,
+    /// How often workloads went.
+    pub lowered: usize,
 }
 
 pub fn database(oid: u32, name: &str) -> Database {
@@ -62,6 +83,14 @@ impl Model {
             has_safety: false,
             effects: 0,
             cut_before,
+            loses: None,
+            passes: 0,
+            whole: vec![],
+            partial: vec![],
+            no_safety: None,
+            generation: 1,
+            successor: None,
+            lowered: 0,
         }
     }
 
@@ -75,9 +104,29 @@ impl Model {
         }
     }
 
+    /// Has something decided, as the operator does: with what it notes at the beginning of a pass.
+    pub fn decided<T>(&self, decide: impl Fn(&Facts<'_>) -> T) -> (RestoreStatus, T) {
+        let (sight, mut status) = (self.sight(), self.status.clone());
+        let facts = |status| Facts {
+            uid: UID,
+            spec: &self.spec,
+            status,
+            target: TARGET,
+            sight: &sight,
+            generation: Some(self.generation),
+            successor: self.successor,
+            now: self.now,
+        };
+        let places = Places::of(&sight, TARGET, UID, &self.status);
+        if replace::is_dropped(&facts(&self.status), &places) && self.status.step > Step::AwaitingConfirmation {
+            status.dropped_at.get_or_insert(time(self.now));
+        }
+        let decided = decide(&facts(&status));
+        (status, decided)
+    }
+
     pub fn decide(&self) -> Act {
-        let sight = self.sight();
-        next(&Facts { uid: UID, spec: &self.spec, status: &self.status, target: TARGET, sight: &sight, now: self.now })
+        self.decided(next).1
     }
 
     /// Something is changed, unless the operator dies before.
@@ -86,13 +135,12 @@ impl Model {
         if self.cut_before == Some(self.effects) { Err(Cut) } else { Ok(()) }
     }
 
-    fn database(&mut self, oid: u32) -> &mut Database {
-        self.databases.iter_mut().find(|database| database.oid == oid).unwrap()
-    }
-
     /// One pass, as the operator makes it.
     pub fn pass(&mut self, act: Act) -> Result<(), Cut> {
-        let mut status = self.status.clone();
+        let (mut status, is_away) = self.decided(|facts| {
+            let places = Places::of(facts.sight, TARGET, UID, facts.status);
+            replace::is_away(facts, &places)
+        });
         let now = self.now;
         let enter = |status: &mut RestoreStatus, step| {
             status.step = step;
@@ -105,12 +153,16 @@ impl Model {
                 if matches!(step, Step::Restoring | Step::Verifying) {
                     status.restored_database = Some(beside(TARGET, UID));
                 }
+                if step == Step::ScalingUp {
+                    status.rolled_back = self.is_back(&status);
+                }
             }
             Act::Create => {
                 self.effect()?;
                 self.databases.push(database(self.next_oid, &beside(TARGET, UID)));
                 self.next_oid += 1;
                 status.attempts += 1;
+                (status.restored_oid, status.verification) = (None, None);
                 self.effect()?;
                 let last = self.databases.last_mut().unwrap();
                 last.comment = Some(Witness::new(UID, Role::Restored, None).text());
@@ -129,6 +181,14 @@ impl Model {
                 }
             }
             Act::Prove => status.proven = Some(verification(now)),
+            Act::Safeguard(_) if self.no_safety.is_some() => {
+                assert!(is_away);
+                let blocked = self.no_safety.clone().unwrap();
+                match self.decided(|facts| replace::gives_up(facts, &blocked)).1 {
+                    Some(failure) => (status.failure, status.setback) = (Some(failure), None),
+                    None => drop(status.setback.get_or_insert(self.setback(blocked.message))),
+                }
+            }
             Act::Safeguard(_) => {
                 self.effect()?;
                 self.has_safety = true;
@@ -136,11 +196,12 @@ impl Model {
             }
             Act::Record => {
                 status.workloads = vec![workload(self.replicas)];
+                status.quiescing_since = Some(time(now));
                 enter(&mut status, Step::Quiescing);
             }
             Act::Lower => {
                 self.effect()?;
-                self.replicas = 0;
+                (self.replicas, self.lowered) = (0, self.lowered + 1);
                 status.workloads[0].state = Some(DOWN.into());
                 enter(&mut status, Step::Fencing);
             }
@@ -160,68 +221,28 @@ impl Model {
                 self.database(found.oid).is_open = true;
             }
             Act::GiveUp(failure) | Act::TryAgain(failure, _) => status.failure = Some(failure),
-            Act::Keep(..) | Act::Rest | Act::Refuse(_) | Act::Await(_) => {}
+            Act::PutOff(message) => {
+                status.setback = Some(self.setback(message));
+                enter(&mut status, Step::ScalingUp);
+                status.rolled_back = self.is_back(&status);
+            }
+            Act::Undone => {
+                status.completed_at = None;
+                enter(&mut status, Step::Swapping);
+            }
+            Act::Keep(..) => (status.setback, status.rolled_back) = (None, self.is_back(&status)),
+            Act::Rest | Act::Refuse(_) | Act::Await(_) | Act::Wait(_) => {}
         }
         self.effect()?;
         self.status = status;
         Ok(())
     }
 
-    fn fill(&mut self, found: &Database, status: &mut RestoreStatus) -> Result<(), Cut> {
-        self.effect()?;
-        self.filled += 1;
-        let witness = found.witness(UID).unwrap();
-        let fails = match self.filling {
-            Filling::Whole => None,
-            Filling::BreaksOffOnce => (self.filled == 1).then_some(false),
-            Filling::IsNotWhatWasBackedUp => Some(true),
-        };
-        let proof = Proof { at: self.now, rows: Some(7), assertions: 0, seconds: 1, omitted: vec![] };
-        let noted = match fails {
-            Some(for_good) => {
-                Witness { failure: Some(Failure { message: "it differs".into(), at: self.now, for_good }), ..witness }
-            }
-            None => Witness { proof: Some(proof), comment: Some("the shop".into()), ..witness },
-        };
-        self.database(found.oid).comment = Some(noted.text());
-        status.restored_oid = Some(found.oid.into());
-        status.verification = fails.is_none().then(|| verification(self.now));
-        Ok(())
+    fn setback(&self, message: String) -> Setback {
+        Setback { message, at: time(self.now), generation: Some(self.generation) }
     }
 
-    fn swap(&mut self, leaves: Option<Database>, comes: Option<Database>, status: &mut RestoreStatus) -> Result<(), Cut> {
-        if let Some(leaves) = &leaves {
-            self.effect()?;
-            self.database(leaves.oid).is_open = false;
-        }
-        self.effect()?;
-        let is_away = comes.is_none();
-        if let Some(leaves) = leaves {
-            let is_restored = status.restored_oid == Some(leaves.oid.into());
-            let (role, name) =
-                if is_restored { (Role::Restored, beside(TARGET, UID)) } else { (Role::Previous, previous(TARGET, UID)) };
-            let found = self.database(leaves.oid);
-            (found.name, found.comment) = (name, Some(Witness::new(UID, role, leaves.comment.clone()).text()));
-            found.is_open = is_away;
-        }
-        status.step_at = Some(time(self.now));
-        let Some(comes) = comes else {
-            status.step = Step::Restoring;
-            return Ok(());
-        };
-        assert!(self.databases.iter().all(|database| database.name != TARGET), "two databases of one name");
-        let found = self.database(comes.oid);
-        (found.name, found.is_open) = (TARGET.into(), true);
-        found.comment = comes.witness(UID).and_then(|witness| witness.comment);
-        if status.restored_oid == Some(comes.oid.into()) {
-            status.completed_at.get_or_insert(time(self.now));
-            status.failure = None;
-        }
-        status.step = Step::ScalingUp;
-        Ok(())
-    }
-
-    fn chosen(&self) -> Chosen {
+    pub fn chosen(&self) -> Chosen {
         Chosen {
             url: "s3://b/shop/n/manifest.json".into(),
             destination: crate::api::Destination::default(),
@@ -240,42 +261,35 @@ impl Model {
         }
     }
 
-    /// No database goes before its proof is written down.
-    fn may_go(&self, database: &Database) {
-        assert_ne!(database.name, TARGET, "the database in use was dropped");
-        if database.oid == ORIGINAL && self.spec.strategy == Strategy::Replace {
-            assert!(self.status.proven.is_some() && self.status.safety_backup.is_some() && self.has_safety, "{:#?}", self.status);
-        } else if database.oid == ORIGINAL {
-            let kept = kept_until(&self.spec, &self.status).unwrap();
-            assert!(kept <= self.now && self.databases.iter().any(|live| live.name == TARGET && live.is_open));
-        }
+    /// As it is after a while.
+    pub fn after(&mut self, hours: i64) -> &mut Self {
+        self.now += jiff::SignedDuration::from_hours(hours);
+        self
     }
 
     /// Passes until nothing is left to do; a pass that is cut off is followed by another operator's.
     pub fn run(&mut self) -> Act {
         for _ in 0..80 {
+            self.passes += 1;
+            if let Some((_, loss)) = self.loses.filter(|(pass, _)| *pass == self.passes) {
+                self.lose(loss);
+            }
             let act = self.decide();
             if let Act::TryAgain(..) = act {
-                drop(self.pass(act.clone()));
+                let _cut = self.pass(act.clone());
                 return act;
             }
-            if matches!(act, Act::Keep(..) | Act::Rest | Act::Refuse(_) | Act::Await(_)) {
+            let is_end = matches!(act, Act::Keep(..) | Act::Rest | Act::Refuse(_) | Act::Await(_) | Act::Wait(_));
+            let _cut = self.pass(act.clone());
+            if is_end {
                 return act;
             }
-            drop(self.pass(act));
         }
         panic!("no end: {:#?} {:#?}", self.status, self.databases);
     }
-
-    pub fn live(&self) -> &Database {
-        let mut live = self.databases.iter().filter(|database| database.name == TARGET);
-        let found = live.next().unwrap_or_else(|| panic!("no database: {:#?}", self.databases));
-        assert!(live.next().is_none() && found.is_open, "{:#?}", self.databases);
-        found
-    }
 }
 
-fn workload(replicas: i32) -> ScaledWorkload {
+pub fn workload(replicas: i32) -> ScaledWorkload {
     serde_json::from_value(
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "api", "uid": "u", "replicas": replicas}),
     )
