@@ -2,8 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::turn::Turn;
 use super::Outcome;
+use super::turn::Turn;
 use crate::api::Reason;
 use crate::api::restore::{RestoreSpec, RestoreStatus, Step, Strategy};
 use crate::plan::action::Blocked;
