@@ -18,7 +18,7 @@ use crate::api::{Backup, BackupSchedule, BackupScheduleStatus, Mode, PostgresDat
 use crate::cluster::objects;
 use crate::metrics::{BackupSeries, ScheduleLabels};
 use crate::plan::action::Blocked;
-use crate::plan::backup::round::{self, Round, Seen, Whose};
+use crate::plan::backup::round::{self, Deed, Round, Seen, Whose};
 use crate::plan::backup::tidings::{Tidings, report};
 use crate::plan::backup::uses::Uses;
 use crate::plan::backup::{check, slots};
@@ -94,6 +94,8 @@ impl Schedules {
         passed.learn(catalog, self.now());
         for deed in std::mem::take(&mut round.deeds) {
             match self.act(schedule, &deed).await {
+                // It has begun after all.
+                Ok(None) if matches!(deed, Deed::GiveUp(_)) => passed.round.undo(&deed, &before),
                 Ok(said) => passed.done.extend(said),
                 Err(blocked) => {
                     passed.round.undo(&deed, &before);

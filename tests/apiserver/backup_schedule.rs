@@ -233,7 +233,11 @@ async fn a_backup_that_waits_behind_another_one_for_too_long_is_missed() {
     let mut nowhere = stage.destination();
     nowhere["s3"]["bucket"] = json!("no-such-bucket");
     stage.world.create("Backup", "endless", json!({"databaseRef": {"name": "db"}, "destination": nowhere})).await;
-    stage.world.wait("Backup", "endless", "Progressing", "True", "JobRunning").await;
+    eventually("it has begun", PATIENCE, async || {
+        let endless = stage.world.api("Backup").get("endless").await.unwrap();
+        endless.data["status"]["startedAt"].is_string().then_some(())
+    })
+    .await;
     stage.go_ahead(35 * MINUTE);
     let waits = stage.until("hourly", "its backup waits", |status| status["active"].is_string()).await;
     let queued = waits["active"].as_str().unwrap();

@@ -79,7 +79,7 @@ impl Schedules {
         patched.map(drop).map_err(|error| objects::unavailable(&format!("Backup {backup}"), &error))
     }
 
-    /// Lets a Backup go that nobody has begun. It has left nothing.
+    /// Lets a Backup go that nobody has begun, since it has left nothing. Says whether it was so.
     async fn give_up(&self, schedule: &BackupSchedule, backup: &str) -> Result<bool, Blocked> {
         let found = self.backups(schedule).get_opt(backup).await;
         let found = found.map_err(|error| objects::unavailable(&format!("Backup {backup}"), &error))?;
