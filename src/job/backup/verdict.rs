@@ -8,6 +8,9 @@ use super::room;
 use crate::api::Reason;
 use crate::plan::action::Blocked;
 
+/// What sessions that are still open say when we end their server.
+const FAREWELL: &str = "terminating connection due to unexpected postmaster exit";
+
 /// Why a database was not filled, or is not what was dumped.
 #[derive(Debug)]
 pub enum Failure {
@@ -44,7 +47,7 @@ pub struct Witness {
 impl Witness {
     /// The SQLSTATEs of its last errors, and their messages.
     fn errors(&self) -> impl Iterator<Item = (&str, &str)> {
-        let errors = self.log.lines().filter_map(|line| line.split_once(' '));
+        let errors = self.log.lines().filter(|line| !line.ends_with(FAREWELL)).filter_map(|line| line.split_once(' '));
         errors.filter(|(_, said)| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|level| said.starts_with(level)))
     }
 
@@ -107,6 +110,11 @@ mod tests {
             ("22P02 ERROR:  invalid input syntax for type integer: \"No space left on device\"", Reason::VerificationFailed),
             // One worker of two was refused, and the other one told to stop.
             ("23505 ERROR:  duplicate key\n57014 ERROR:  canceling statement due to user request", Reason::VerificationFailed),
+            // A session had not ended yet when we ended the server.
+            (
+                "23514 ERROR:  refused\n57P01 FATAL:  terminating connection due to unexpected postmaster exit",
+                Reason::VerificationFailed,
+            ),
             ("00000 LOG:  checkpoints are occurring too frequently", Reason::VerificationFailed),
             ("53100 ERROR:  could not extend file \"base/5/1\": No space left on device", Reason::ScratchFull),
             ("53100 PANIC:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device", Reason::ScratchFull),
