@@ -43,7 +43,7 @@ pub const REPLACED_BY_ANNOTATION: &str = "pgreeve.dev/replacedBy";
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Database", type_ = "string", json_path = ".spec.databaseRef.name"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
-    printcolumn(name = "Completed", type_ = "date", json_path = ".status.completedAt"),
+    printcolumn(name = "Completed", type_ = "date", json_path = ".status.completedAt", priority = "1"),
     printcolumn(name = "Rows", type_ = "integer", json_path = ".status.tables.rows", priority = "1"),
     printcolumn(
         name = "Status",

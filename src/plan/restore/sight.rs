@@ -121,8 +121,10 @@ impl<'a> Places<'a> {
         let made = made.filter(|made| made.comment.is_none() || made.is(uid, Role::Restored));
         let replaced = oid(status.chosen.as_ref().and_then(|chosen| chosen.replaces));
         let previous = find(&|database| database.is(uid, Role::Previous));
-        // A status that was lost after the names had changed: the witness of the former one says so.
+        // A status that was lost after the names had changed: the witness of the former one says so. Where it is known which database was
+        // restored, another one of the name is somebody else's.
         let swapped = previous.filter(|previous| Some(previous.oid) == replaced.map(|replaced| replaced.oid)).and(live);
+        let swapped = swapped.filter(|_| status.restored_oid.is_none());
         Self { live, restored: oid(status.restored_oid).or(made).or(swapped), replaced }
     }
 
