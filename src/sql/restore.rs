@@ -92,9 +92,12 @@ pub fn access(name: &str, like: &Properties) -> Vec<String> {
         statements.push(connection_limit(name, like.connection_limit));
     }
     if let Some(grants) = &like.grants {
+        // As the owner: what a role grants that may pass it on is its own gift, and goes with it (PostgreSQL, GRANT, Notes).
+        statements.push(format!("SET ROLE {}", ident(&like.owner)));
         statements.push(format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", ident(name)));
         statements.push(format!("REVOKE ALL ON DATABASE {} FROM {}", ident(name), ident(&like.owner)));
         statements.extend(grants.iter().filter_map(|grant| grant_on(name, grant)));
+        statements.push("RESET ROLE".into());
     }
     statements
 }
@@ -195,10 +198,12 @@ mod tests {
         };
         let expected = [
             r#"ALTER DATABASE "d" CONNECTION LIMIT 20"#,
+            r#"SET ROLE "shop""#,
             r#"REVOKE ALL ON DATABASE "d" FROM PUBLIC"#,
             r#"REVOKE ALL ON DATABASE "d" FROM "shop""#,
             r#"GRANT CONNECT ON DATABASE "d" TO PUBLIC"#,
             r#"GRANT CREATE ON DATABASE "d" TO "app" WITH GRANT OPTION"#,
+            "RESET ROLE",
         ];
         assert_eq!(access("d", &like), expected);
         let expected = [
