@@ -168,7 +168,8 @@ async fn a_database_is_whole_with_what_no_dump_carries_though_its_role_has_littl
         left join pg_roles r on r.oid = setrole where setdatabase = (select oid from pg_database where datname = $1) order by 1";
     let expected = [" search_path=audit, public, work_mem=7MB".to_owned(), format!("{name}_app work_mem=9MB")];
     assert_eq!(stage.text(settings, &task.database).await, expected);
-    let like = "select format('%s %s %s', pg_get_userbyid(datdba), datconnlimit, array(select format('%s %s %s %s', grantee::regrole,
+    let like =
+        "select format('%s %s %s', pg_get_userbyid(datdba), datconnlimit, array(select format('%s %s %s %s', grantee::regrole,
         grantor::regrole, privilege_type, is_grantable) from aclexplode(datacl) order by 1)) from pg_database where datname = $1";
     assert_eq!(stage.text(like, &task.database).await, stage.text(like, name).await);
 }

@@ -163,7 +163,7 @@ async fn what_fails_after_the_database_was_dropped_is_said_and_workloads_stay_do
     std::fs::copy(&dump, &sound).unwrap();
     let damaged = dump.clone();
     world.proxy.show(move |sql| {
-        if sql.starts_with("CREATE DATABASE") {
+        if sql.contains("DROP DATABASE") && sql.contains("__before_") {
             let mut bytes = std::fs::read(&damaged).unwrap();
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;

@@ -150,7 +150,13 @@ async fn a_database_that_was_dropped_and_cannot_be_made_again_comes_back_by_anot
     let before = world.workloads_now().await;
     world.restore("back", &backup, json!({"confirm": name, "strategy": "Replace", "workloads": workloads()})).await;
     let beside = format!("__restore_{}", &world.uid("back").await[..8]);
-    world.proxy.refuse(move |sql| (sql.starts_with("CREATE DATABASE") && sql.contains(&beside)).then_some("53100"));
+    // One was made before, to see that it can be.
+    let dropped = std::sync::atomic::AtomicBool::new(false);
+    world.proxy.refuse(move |sql| {
+        let drops = sql.contains("DROP DATABASE") && sql.contains("__before_");
+        let is_dropped = dropped.fetch_or(drops, std::sync::atomic::Ordering::Relaxed);
+        (is_dropped && sql.starts_with("CREATE DATABASE") && sql.contains(&beside)).then_some("53100")
+    });
     world.start_node();
     world.start().await;
     let status = world.wait("back", "Failed", "True", "RestoreFailed").await;
