@@ -1,6 +1,6 @@
 //! Do backups come when their schedule says, prove themselves, and go when nothing needs them any more?
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::backup::Stage;
@@ -274,10 +274,15 @@ async fn nothing_goes_while_the_last_backup_has_failed() {
     stage.world.patch("PostgresDatabase", "db", nowhere).await;
     stage.world.wait("PostgresDatabase", "db", "Ready", "False", "Unreachable").await;
     stage.go_ahead(3 * HOUR + 5 * MINUTE - 30 * MINUTE);
-    eventually("the third one has begun", PATIENCE, async || {
+    // From the first refusal on it is counted how long it is tried.
+    eventually("the third one has begun and is refused", PATIENCE, async || {
         let backups = stage.world.api("Backup").list(&Default::default()).await.unwrap();
-        let is_begun = |status: &Value| status["startedAt"].is_string() && status["completedAt"].is_null();
-        backups.iter().any(|backup| is_begun(&backup.data["status"])).then_some(())
+        let is_refused = |backup: &DynamicObject| {
+            let status = &backup.data["status"];
+            let progressing = condition_of(backup, "Progressing").map(|progressing| progressing["status"].clone());
+            status["startedAt"].is_string() && status["completedAt"].is_null() && progressing == Some(json!("False"))
+        };
+        backups.iter().any(is_refused).then_some(())
     })
     .await;
     stage.go_ahead(3 * HOUR + 20 * MINUTE);

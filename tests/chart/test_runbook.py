@@ -8,8 +8,8 @@ import yaml
 
 RUNBOOK = chart.ROOT / "docs" / "runbook"
 SECTIONS = ["What you see", "Why", "How to confirm", "What to do", "What pgreeve does meanwhile"]
-# What PostgreSQL refuses has the page of ActionsFailing; the other two say that somebody else is at work, and pass with that.
-TOLD_ELSEWHERE = {"ActionFailed", "OtherOperator", "Stale"}
+# What PostgreSQL refuses has the page of ActionsFailing, a lost connection that of DatabaseUnreachable; the other two say that somebody else is at work, and pass with that.
+TOLD_ELSEWHERE = {"ActionFailed", "ConnectionLost", "OtherOperator", "Stale"}
 
 
 def kebab(name):
