@@ -16,7 +16,7 @@ tell_what_is_backed_up() {
     backup=backup/chat-nightly-$(date -ud "@$moment" +%Y%m%d-%H%M)
     schedule_at "$(date -ud "@$moment" '+%-M %-H * * *')"
     printf 'It is %s UTC. The backup of %s is waited for.\n' "$(date -u +%T)" "$(date -ud "@$moment" +%R)"
-    k wait "$backup" --for=create --timeout=90s >/dev/null
+    k wait "$backup" --for=create --timeout=180s >/dev/null
     printf 'It is %s UTC.\n' "$(date -u +%T)"
     show get "$backup"
     echo "From now on every night, as the file is:"

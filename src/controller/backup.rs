@@ -113,6 +113,10 @@ impl Backups {
         let has_begun = status.started_at.is_some() != backup.status.as_ref().is_some_and(|before| before.started_at.is_some());
         let is_settled = matches!(passed.said, Said::Settled);
         let goes_on = has_begun || is_settled && course::next(&backup.spec, &status, test) != Next::Settled;
+        // Before it is written: of one that is gone by then the series goes too.
+        if let Some(owner) = Owner::of(backup) {
+            self.count_failures(&owner, &status);
+        }
         let applied = passed.news.map(|(reason, what)| (reason, format!("{what}; {}", state.message)));
         let status = serde_json::to_value(status).unwrap_or_default();
         Report { status, state, applied, due: goes_on.then_some(now), pending: 0, tasks: passed.tasks }
@@ -176,7 +180,6 @@ impl kind::Kind for Backups {
         if let Err(blocked) = settled {
             tracing::debug!(error = %blocked.message, "Jobs that are not needed any more");
         }
-        self.count_failures(&owner, &status);
         if serde_json::to_value(&backup.status).unwrap_or_default() != report.status {
             self.tell(backup).await;
         }

@@ -139,7 +139,11 @@ async fn reconcile<K: Kind>(meta: Arc<PartialObjectMeta<K::Object>>, drive: Arc<
     let begun = Instant::now();
     let outcome = drive.pass(&namespace, &name).await;
     let (state, due) = match outcome {
-        Ok(None) => return Ok(Action::await_change()),
+        Ok(None) => {
+            // What the pass has measured before it found that out would stay for ever.
+            drive.forget(&meta);
+            return Ok(Action::await_change());
+        }
         Ok(Some(report)) => (report.state, report.due),
         Err(blocked) => {
             tracing::warn!(kind = K::NAME, object = %key, error = %blocked.message, "pass");

@@ -174,11 +174,13 @@ backup_is_the_manifests() {
     same "$(backup_manifest_says .data.sha256)" sum_of "$object"
 }
 
-# Its name has the moment of the schedule, in which it was made.
+# Its name has a moment of the schedule, and soon after that it was made.
 came_on_time() {
-    local made
-    made=$(k get backups -o 'jsonpath={.items[0].metadata.creationTimestamp}')
-    same "chat-nightly-$(date -ud "$made" +%Y%m%d-%H%M)" backup
+    local moment made
+    [[ $(backup) =~ ^chat-nightly-([0-9]{8})-([0-9]{2})([0-9]{2})$ ]] || { backup; return 1; }
+    moment=$(date -ud "${BASH_REMATCH[1]} ${BASH_REMATCH[2]}:${BASH_REMATCH[3]}" +%s)
+    made=$(date -d "$(k get backups -o 'jsonpath={.items[0].metadata.creationTimestamp}')" +%s)
+    [[ $made -ge $moment && $made -lt $((moment + 120)) ]] || { echo "$(backup) was made $((made - moment)) s after its moment"; return 1; }
 }
 
 schedule_says() { k get backupschedule/chat-nightly -o "jsonpath={$1}"; }
