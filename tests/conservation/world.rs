@@ -148,10 +148,9 @@ impl World {
         keys.iter().filter_map(|key| key.strip_prefix(&below)).map(str::to_owned).collect()
     }
 
-    /// Directories of the bucket: the objects, and the uploads that are not finished.
-    pub fn directories(&self) -> [PathBuf; 2] {
-        let bucket = self.gateway.home.join(&self.bucket);
-        [bucket.join(PREFIX), bucket.join(".sgwtmp")]
+    /// The directory of the bucket's objects.
+    pub fn objects(&self) -> PathBuf {
+        self.gateway.home.join(&self.bucket).join(PREFIX)
     }
 
     /// Where a client finds the server that answers now.
