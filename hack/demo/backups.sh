@@ -21,7 +21,7 @@ tell_what_is_backed_up() {
     show get "$backup"
     echo "From now on every night, as the file is:"
     show apply -f hack/demo/backup-schedule.yaml
-    k wait "$schedule" --for='jsonpath={.status.lastRestored.name}' --timeout=180s >/dev/null
+    k wait "$schedule" --for='jsonpath={.status.lastRestored.name}' --timeout=300s >/dev/null
     show wait "$schedule" --for=condition=Ready --timeout=60s
     show get pbs,pbk
     show get "$backup" -o 'jsonpath={range .status.conditions[?(@.status=="True")]}{.type}{": "}{.message}{"\n"}{end}{.status.url}{"\n"}'
@@ -129,7 +129,7 @@ tell_the_restore() {
     watch "" deployments -l uses=chat -o custom-columns=SERVICE:.metadata.name,WANTED:.spec.replicas,READY:.status.readyReplicas
     began=$(millis)
     show patch "$restore" --type merge -p '{"spec": {"confirm": "chat"}}'
-    show wait "$restore" --for=condition=Complete --timeout=180s
+    show wait "$restore" --for=condition=Complete --timeout=300s
     services_are_back
     look_away
     tell_the_course "$began"

