@@ -20,7 +20,7 @@ use crate::api::condition::{FAILED, VERIFIED, is_true};
 use crate::api::{Backup, Reason};
 use crate::cluster::jobs::Owner;
 use crate::cluster::objects;
-use crate::metrics::ObjectLabels;
+use crate::metrics::{BackupLabels, ObjectLabels};
 use crate::plan::action::{Action, Blocked, ObjectId};
 use crate::plan::backup::course::{self, Course, Next, PROOFS};
 use crate::{job, stores};
@@ -117,9 +117,23 @@ impl Backups {
         if let Some(owner) = Owner::of(backup) {
             self.count_failures(&owner, &status);
         }
+        self.say_failed(backup, &status);
         let applied = passed.news.map(|(reason, what)| (reason, format!("{what}; {}", state.message)));
         let status = serde_json::to_value(status).unwrap_or_default();
         Report { status, state, applied, due: goes_on.then_some(now), pending: 0, tasks: passed.tasks }
+    }
+
+    /// One that no schedule has made has nobody else who says that it has failed.
+    fn say_failed(&self, backup: &Backup, status: &BackupStatus) {
+        if backup.labels().contains_key(SCHEDULE_LABEL) {
+            return;
+        }
+        let labels = BackupLabels {
+            namespace: backup.namespace().unwrap_or_default(),
+            database: backup.spec.database_ref.name.clone(),
+            backup: backup.name_any(),
+        };
+        self.context.metrics.set_backup_failed(&labels, is_true(&status.conditions, FAILED));
     }
 
     /// How often in a row its Job has failed, as long as something is to come of it: what has failed for good, or does not hold, is said elsewhere.
@@ -206,6 +220,7 @@ impl kind::Kind for Backups {
     }
 
     fn forget(&self, namespace: &str, name: &str) {
+        self.context.metrics.forget_backup(namespace, name);
         self.context.jobs.forgive(&ObjectId { kind: Self::NAME.into(), namespace: namespace.into(), name: name.into() });
     }
 }

@@ -46,6 +46,9 @@ async fn a_backup_that_cannot_be_made_is_tried_for_half_an_hour_and_has_failed_t
     assert_eq!(condition_of(&waiting, "Reconciling").unwrap()["status"], "True");
     stage.go_ahead(TOO_LONG);
     let failed = stage.world.wait("Backup", "b", "Failed", "True", "Unreachable").await;
+    // No schedule has made it, so nobody else says so.
+    let series = format!("pgreeve_backup_failed{{namespace=\"{}\",database=\"nowhere\",backup=\"b\"}}", stage.world.namespace);
+    assert_eq!(stage.world.metric(&series), Some(1));
     assert_eq!(condition_of(&failed, "Stalled").unwrap()["status"], "True");
     assert!(condition_of(&failed, "Failed").unwrap()["message"].as_str().unwrap().starts_with("given up: "));
     assert_eq!(stage.objects(""), [""; 0]);
