@@ -3,10 +3,11 @@
 //! Only metadata is watched and kept: a pass reads its object from the API server, so no cache can be stale, one malformed object
 //! cannot stop the watch, and ten thousand policies fit in a few megabytes.
 
+use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::convert::Infallible;
 use std::hash::{Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use futures::StreamExt as _;
@@ -14,7 +15,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Predicate, WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::Value;
@@ -62,10 +63,17 @@ impl Router {
 /// Annotations whose change asks for a pass.
 const OURS: [&str; 3] = [APPROVE_ANNOTATION, REQUESTED_AT_ANNOTATION, RESTORE_TEST_ANNOTATION];
 
-struct Drive<K> {
+/// What is kept of an object: that it is there.
+type Meta<K> = PartialObjectMeta<<K as Kind>::Object>;
+
+struct Drive<K: Kind> {
     kind: Arc<K>,
     context: Context,
     backoff: Backoff,
+    /// The objects that are there, as far as the watch has told.
+    there: Store<Meta<K>>,
+    /// Those that a pass has been made over, and of which something is remembered.
+    known: Mutex<HashSet<ObjectRef<Meta<K>>>>,
 }
 
 /// Runs one kind in one namespace, or in all, until the operator stops.
@@ -75,7 +83,6 @@ pub(crate) fn drive<K: Kind>(
     namespace: Option<String>,
     router: &Router,
 ) -> impl Future<Output = ()> + Send + 'static {
-    type Meta<K> = PartialObjectMeta<<K as Kind>::Object>;
     let api: Api<Meta<K>> = match &namespace {
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
@@ -87,18 +94,20 @@ pub(crate) fn drive<K: Kind>(
         Some((ObjectRef::<Meta<K>>::new(&nudge.name).within(&nudge.namespace), nudges))
     });
     let config = ControllerConfig::default().concurrency(context.config.concurrency);
-    let drive = Arc::new(Drive { kind, context, backoff: Backoff::default() });
     let (reader, writer) = reflector::store();
+    let drive = Arc::new(Drive { kind, context, backoff: Backoff::default(), there: reader.clone(), known: Mutex::default() });
     let gone = drive.clone();
     let touched = watcher(api, watcher::Config::default().page_size(100))
         .default_backoff()
         .modify(strip)
-        .inspect(move |event| {
-            if let Ok(watcher::Event::Delete(meta)) = event {
-                gone.forget(meta);
-            }
-        })
         .reflect(writer)
+        // After it is gone from the store, in which a pass that runs meanwhile looks last.
+        .inspect(move |event| match event {
+            Ok(watcher::Event::Delete(meta)) => gone.forget(&ObjectRef::from_obj(meta)),
+            // A watch that was interrupted tells of nothing that went meanwhile.
+            Ok(watcher::Event::InitDone) => gone.forget_the_gone(),
+            _ => {}
+        })
         .applied_objects()
         .predicate_filter(predicates::generation.combine(our_annotations), Default::default());
     Controller::for_stream(touched, reader)
@@ -132,24 +141,24 @@ fn our_annotations<K: kube::Resource>(object: &K) -> Option<u64> {
     Some(hasher.finish())
 }
 
-async fn reconcile<K: Kind>(meta: Arc<PartialObjectMeta<K::Object>>, drive: Arc<Drive<K>>) -> Result<Action, Infallible> {
-    let (namespace, name) = (meta.namespace().unwrap_or_default(), meta.name_any());
+async fn reconcile<K: Kind>(meta: Arc<Meta<K>>, drive: Arc<Drive<K>>) -> Result<Action, Infallible> {
+    let (namespace, name, object) = (meta.namespace().unwrap_or_default(), meta.name_any(), ObjectRef::from_obj(&*meta));
     let key = format!("{namespace}/{name}");
     let config = &drive.context.config;
     let begun = Instant::now();
-    let outcome = drive.pass(&namespace, &name).await;
-    let (state, due) = match outcome {
-        Ok(None) => {
-            // What the pass has measured before it found that out would stay for ever.
-            drive.forget(&meta);
-            return Ok(Action::await_change());
-        }
-        Ok(Some(report)) => (report.state, report.due),
+    drive.known().insert(object.clone());
+    let outcome = match drive.pass(&namespace, &name).await {
+        Ok(report) => report.map(|report| (report.state, report.due)),
         Err(blocked) => {
             tracing::warn!(kind = K::NAME, object = %key, error = %blocked.message, "pass");
             let message = blocked.message;
-            (crate::plan::status::State { ready: false, reason: blocked.reason, message, drifted: false }, None)
+            Some((crate::plan::status::State { ready: false, reason: blocked.reason, message, drifted: false }, None))
         }
+    };
+    // What a pass measures after its object has gone would stay for ever.
+    let Some((state, due)) = outcome.filter(|_| drive.there.get(&object).is_some()) else {
+        drive.forget(&object);
+        return Ok(Action::await_change());
     };
     let metrics = &drive.context.metrics;
     metrics.duration.get_or_create(&KindLabel { kind: K::NAME }).observe(begun.elapsed().as_secs_f64());
@@ -255,15 +264,25 @@ impl<K: Kind> Drive<K> {
         }
     }
 
-    fn forget(&self, meta: &PartialObjectMeta<K::Object>) {
-        let (namespace, name) = (meta.namespace().unwrap_or_default(), meta.name_any());
+    fn known(&self) -> MutexGuard<'_, HashSet<ObjectRef<Meta<K>>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets an object that is gone.
+    fn forget(&self, object: &ObjectRef<Meta<K>>) {
+        self.known().remove(object);
+        let (namespace, name) = (object.namespace.clone().unwrap_or_default(), object.name.clone());
         self.backoff.forget(&format!("{namespace}/{name}"));
-        self.context.metrics.forget(&ObjectLabels {
-            kind: K::NAME,
-            namespace: namespace.clone().into(),
-            name: name.clone().into(),
-        });
         self.kind.forget(&namespace, &name);
+        self.context.metrics.forget(&ObjectLabels { kind: K::NAME, namespace: namespace.into(), name: name.into() });
+    }
+
+    /// Forgets those that are not there any more.
+    fn forget_the_gone(&self) {
+        let gone: Vec<_> = self.known().iter().filter(|object| self.there.get(object).is_none()).cloned().collect();
+        for object in gone {
+            self.forget(&object);
+        }
     }
 }
 

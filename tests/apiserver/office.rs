@@ -103,7 +103,8 @@ impl Office {
         let inner = self.desk.present(arguments);
         let words = std::iter::once(inner.get_program()).chain(inner.get_args()).map(|word| word.to_str().unwrap().to_owned());
         let mut script = Command::new("script");
-        script.args(["-qefc", &words.collect::<Vec<_>>().join(" "), "/dev/null"]);
+        // In place of the shell, which would make an end of its own of Ctrl-C.
+        script.args(["-qefc", &format!("exec {}", words.collect::<Vec<_>>().join(" ")), "/dev/null"]);
         for (name, value) in inner.get_envs() {
             match value {
                 Some(value) => script.env(name, value),

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::support::ancient::Ancient;
 use crate::support::apiserver::apiserver;
 use crate::support::eventually;
-use crate::support::kubefault::KubeFaults;
+use crate::support::kubefault::{KubeFaults, WatchFault};
 use crate::support::pgproxy::PgProxy;
 use crate::support::pooler::Pooler;
 use crate::support::postgres::{Database, Options, Server};
@@ -305,6 +305,26 @@ async fn a_settled_database_is_left_alone() {
     let before = (faults.count(), proxy.count());
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!((faults.count(), proxy.count()), before, "{:?}", faults.writes().last());
+}
+
+#[tokio::test]
+async fn what_was_measured_of_one_goes_with_it_though_the_watch_does_not_tell() {
+    let mut world = World::new(16).await;
+    world.create("PostgresDatabase", "stalled", json!({"connection": {"secretRef": {"name": "missing"}}})).await;
+    let (faults, config) = (KubeFaults::default(), world.config(NOW));
+    world.start_with(faults.client(&apiserver().admin_config().await), config).await;
+    world.wait("PostgresDatabase", "stalled", "Stalled", "True", "SecretNotFound").await;
+    let series = format!(
+        "pgreeve_policy_ready{{kind=\"PostgresDatabase\",namespace=\"{}\",name=\"stalled\",reason=\"SecretNotFound\"}}",
+        world.namespace
+    );
+    assert_eq!(world.metric(&series), Some(0));
+    world.wait("PostgresDatabase", "db", "Ready", "True", "Connected").await;
+    tokio::time::sleep(Duration::from_millis(700)).await; // until the watch has told what the operator itself has written
+    faults.plan_watch(WatchFault::Expired, 1);
+    world.api("PostgresDatabase").delete("stalled", &Default::default()).await.unwrap();
+    eventually("nothing is measured of it", PATIENCE, async || world.metric(&series).is_none().then_some(())).await;
+    assert!(faults.all_met());
 }
 
 #[tokio::test]

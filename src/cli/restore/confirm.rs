@@ -1,5 +1,6 @@
 //! Does a person want what the plan says? It is shown, and the database's name is the word.
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::super::exit::{Exit, Failure};
@@ -52,13 +53,14 @@ pub async fn ask(database: &str, typed: Option<&str>, globals: &Globals) -> Resu
     }
 }
 
-/// Asks on a thread of its own, which nothing but an answer ends: Ctrl-C has been ours since the plan was waited for.
+/// Asks on a thread of its own, which nothing but an answer ends. Ctrl-C is listened to before the question can be seen.
 async fn answer(question: String, globals: &Globals) -> Result<String, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let (answers, answer) = oneshot::channel();
     let asking = globals.clone();
     std::thread::spawn(move || drop(answers.send(asking.answer(&question))));
     tokio::select! {
         answer = answer => answer.unwrap_or_else(|_| Err(interrupted())),
-        _ = tokio::signal::ctrl_c() => Err(interrupted()),
+        _ = interrupt.recv() => Err(interrupted()),
     }
 }
