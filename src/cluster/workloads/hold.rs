@@ -33,6 +33,17 @@ pub(super) struct Switch {
     at: At,
     /// Whether it would take the workload down again, so that it must be let go before the workload comes back.
     pub opposes: bool,
+    /// Whether one in another namespace than the workload's is held too.
+    pub reaches: bool,
+}
+
+/// One thing that is held, as an entry of `held` names it: `KIND NAME`, or `KIND NAMESPACE/NAME` in another namespace.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub switch: &'static Switch,
+    /// Its own, where that is not the workload's.
+    pub namespace: Option<String>,
+    pub name: String,
 }
 
 /// KEDA scales to the number of the annotation and stays there (<https://keda.sh/docs/latest/concepts/scaling-deployments/#pause-autoscaling>).
@@ -42,6 +53,7 @@ pub(super) const SCALED_OBJECT: Switch = Switch {
     plural: "scaledobjects",
     at: At::Annotation("autoscaling.keda.sh/paused-replicas"),
     opposes: true,
+    reaches: false,
 };
 /// Argo CD leaves the Application alone (<https://argo-cd.readthedocs.io/en/stable/user-guide/skip_reconcile/>).
 pub(super) const APPLICATION: Switch = Switch {
@@ -50,6 +62,7 @@ pub(super) const APPLICATION: Switch = Switch {
     plural: "applications",
     at: At::Annotation("argocd.argoproj.io/skip-reconcile"),
     opposes: false,
+    reaches: true,
 };
 /// Flux neither upgrades the release nor corrects what has drifted (<https://fluxcd.io/flux/components/helm/helmreleases/#suspend>).
 pub(super) const HELM_RELEASE: Switch = Switch {
@@ -58,6 +71,7 @@ pub(super) const HELM_RELEASE: Switch = Switch {
     plural: "helmreleases",
     at: At::Spec("suspend"),
     opposes: false,
+    reaches: false,
 };
 
 /// All that can be held.
@@ -81,11 +95,6 @@ impl Switch {
     /// Objects of this kind, wherever they are.
     pub fn everywhere(&self, client: &Client) -> Api<DynamicObject> {
         Api::all_with(client.clone(), &resource(self.api_version, self.kind, self.plural))
-    }
-
-    /// How `held` names one that is held.
-    pub fn entry(&self, name: &str) -> String {
-        format!("{} {name}", self.kind)
     }
 
     /// What the switch says while it is held.
@@ -121,22 +130,37 @@ impl Switch {
     }
 }
 
-/// The switch and the name that an entry of `held` speaks of; `None` for one that only says why something is not held.
-pub(super) fn parse(entry: &str) -> Option<(&'static Switch, &str)> {
-    let (kind, name) = entry.split_once(' ')?;
-    let switch = SWITCHES.iter().find(|switch| switch.kind == kind)?;
-    (!name.contains([' ', '/', ':'])).then_some((switch, name))
+impl Held {
+    /// What an entry of `held` speaks of; `None` for one that only says why something is not held.
+    pub fn parse(entry: &str) -> Option<Self> {
+        let (kind, name) = entry.split_once(' ')?;
+        let switch = SWITCHES.iter().find(|switch| switch.kind == kind)?;
+        let (namespace, name) = match name.split_once('/') {
+            Some((namespace, name)) if switch.reaches => (Some(namespace.to_owned()), name),
+            _ => (None, name),
+        };
+        (!name.contains([' ', '/', ':'])).then(|| Self { switch, namespace, name: name.to_owned() })
+    }
+
+    /// The entry.
+    pub fn entry(&self) -> String {
+        let Self { switch, namespace, name } = self;
+        match namespace {
+            Some(namespace) => format!("{} {namespace}/{name}", switch.kind),
+            None => format!("{} {name}", switch.kind),
+        }
+    }
+
+    /// Where it lies, for a workload of this namespace.
+    fn api(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        self.switch.api(client, self.namespace.as_deref().unwrap_or(namespace))
+    }
 }
 
 /// Holds one for a workload. One that is gone needs no holding, and what somebody has switched back meanwhile is switched again.
-pub(super) async fn hold(
-    client: &Client,
-    (switch, name): (&Switch, &str),
-    restore: &RestoreId,
-    workload: &str,
-) -> kube::Result<()> {
-    let api = switch.api(client, &restore.namespace);
-    let Some(object) = api.get_opt(name).await? else { return Ok(()) };
+pub(super) async fn hold(client: &Client, held: &Held, restore: &RestoreId, workload: &str) -> kube::Result<()> {
+    let (api, switch) = (held.api(client, &restore.namespace), held.switch);
+    let Some(object) = api.get_opt(&held.name).await? else { return Ok(()) };
     let known = holding(&object);
     let is_held = switch.value(&object) == switch.held();
     if is_held && known.as_ref().is_some_and(|holding| holding.by.contains_key(workload)) {
@@ -145,18 +169,13 @@ pub(super) async fn hold(
     let mut holding = known.unwrap_or_else(|| Holding { former: switch.value(&object), by: BTreeMap::new() });
     holding.by.insert(workload.to_owned(), restore.clone());
     let patch = switch.patch(&object, Some(&holding), Some(switch.held()));
-    api.patch(name, &manager(), &Patch::Merge(&patch)).await.map(drop)
+    api.patch(&held.name, &manager(), &Patch::Merge(&patch)).await.map(drop)
 }
 
 /// Lets one go for a workload: it is as it was when the last workload lets it go, unless somebody has switched it meanwhile.
-pub(super) async fn release(
-    client: &Client,
-    (switch, name): (&Switch, &str),
-    namespace: &str,
-    workload: &str,
-) -> kube::Result<()> {
-    let api = switch.api(client, namespace);
-    let Some(object) = api.get_opt(name).await? else { return Ok(()) };
+pub(super) async fn release(client: &Client, held: &Held, namespace: &str, workload: &str) -> kube::Result<()> {
+    let (api, switch) = (held.api(client, namespace), held.switch);
+    let Some(object) = api.get_opt(&held.name).await? else { return Ok(()) };
     let Some(mut holding) = holding(&object) else { return Ok(()) };
     if holding.by.remove(workload).is_none() {
         return Ok(());
@@ -168,7 +187,7 @@ pub(super) async fn release(
             switch.patch(&object, None, former)
         }
     };
-    api.patch(name, &manager(), &Patch::Merge(&patch)).await.map(drop)
+    api.patch(&held.name, &manager(), &Patch::Merge(&patch)).await.map(drop)
 }
 
 fn holding(object: &DynamicObject) -> Option<Holding> {

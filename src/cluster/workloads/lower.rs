@@ -4,7 +4,7 @@ use kube::Client;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use super::hold::{hold, parse};
+use super::hold::{Held, hold};
 use super::kind::Kind;
 use super::scale::{Found, Level};
 use super::witness::{RestoreId, Witness};
@@ -40,7 +40,7 @@ async fn once(client: &Client, kind: &Kind, restore: &RestoreId, workload: &mut 
     let was_up = !found.level.is_down();
     let nothing = if workload.replicas.is_some() { Level::Replicas(0) } else { Level::Suspended(true) };
     let level = was_up.then_some(nothing);
-    let has_holds = workload.held.iter().any(|entry| parse(entry).is_some());
+    let has_holds = workload.held.iter().any(|entry| Held::parse(entry).is_some());
     if known.is_none() {
         let mark = Witness::new(restore, workload, &found.object).mark();
         found.change(mark, level.filter(|_| !has_holds)).await?;
@@ -61,8 +61,8 @@ async fn once(client: &Client, kind: &Kind, restore: &RestoreId, workload: &mut 
 /// A right that was taken away since is no reason to stop: what is not held is undone.
 async fn hold_all(client: &Client, restore: &RestoreId, workload: &mut ScaledWorkload) -> kube::Result<()> {
     for entry in &mut workload.held {
-        let Some(held) = parse(entry) else { continue };
-        match hold(client, held, restore, &workload.uid).await {
+        let Some(held) = Held::parse(entry) else { continue };
+        match hold(client, &held, restore, &workload.uid).await {
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
                 *entry = format!("{entry}: the operator may not patch it, so what it scales up is scaled down again");
             }

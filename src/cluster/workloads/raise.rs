@@ -3,7 +3,7 @@
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use super::hold::{parse, release};
+use super::hold::{Held, release};
 use super::kind::Kind;
 use super::scale::{Found, Level};
 use super::witness::{RESTORE_STATE, RestoreId, Witness};
@@ -58,9 +58,9 @@ async fn once(client: &Client, kind: Option<&Kind>, restore: &RestoreId, workloa
 }
 
 async fn release_all(client: &Client, restore: &RestoreId, workload: &ScaledWorkload, opposes: bool) -> kube::Result<()> {
-    for (switch, name) in workload.held.iter().filter_map(|entry| parse(entry)) {
-        if switch.opposes == opposes {
-            release(client, (switch, name), &restore.namespace, &workload.uid).await?;
+    for held in workload.held.iter().filter_map(|entry| Held::parse(entry)) {
+        if held.switch.opposes == opposes {
+            release(client, &held, &restore.namespace, &workload.uid).await?;
         }
     }
     Ok(())

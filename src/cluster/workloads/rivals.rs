@@ -5,7 +5,7 @@ use kube::discovery::ApiResource;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 
-use super::hold::{APPLICATION, HELM_RELEASE, SCALED_OBJECT, Switch};
+use super::hold::{APPLICATION, HELM_RELEASE, Held, SCALED_OBJECT, Switch};
 use super::kind::{Kind, may_patch, resource};
 use super::witness::FLUX;
 
@@ -39,7 +39,7 @@ impl<'a> Rivals<'a> {
     pub async fn of_workload(&self, kind: &Kind, object: &DynamicObject) -> kube::Result<Vec<String>> {
         let mut found = Vec::new();
         for scaled_object in self.scaled_objects.iter().filter(|scaler| targets(scaler, &kind.resource, object)) {
-            found.push(self.held(&SCALED_OBJECT, &scaled_object.name_any()).await?);
+            found.push(self.held(&SCALED_OBJECT, None, scaled_object.name_any()).await?);
         }
         for autoscaler in self.autoscalers.iter().filter(|scaler| targets(scaler, &kind.resource, object)) {
             found.extend(self.autoscaler(autoscaler));
@@ -56,11 +56,13 @@ impl<'a> Rivals<'a> {
     }
 
     /// The entry of one that is held, or of one that we may not hold.
-    async fn held(&self, switch: &Switch, name: &str) -> kube::Result<String> {
+    async fn held(&self, switch: &'static Switch, namespace: Option<String>, name: String) -> kube::Result<String> {
         let resource = resource(switch.api_version, switch.kind, switch.plural);
-        Ok(match may_patch(self.client, self.namespace, &resource, "").await? {
-            true => switch.entry(name),
-            false => format!("{} {name}: the operator may not patch it, so what it scales up is scaled down again", switch.kind),
+        let may = may_patch(self.client, namespace.as_deref().unwrap_or(self.namespace), &resource, "").await?;
+        let entry = Held { switch, namespace, name }.entry();
+        Ok(match may {
+            true => entry,
+            false => format!("{entry}: the operator may not patch it, so what it scales up is scaled down again"),
         })
     }
 
@@ -81,22 +83,62 @@ impl<'a> Rivals<'a> {
         }
     }
 
-    /// The Application that an object belongs to. A label alone says so only if there is one of that name: charts set it too.
+    /// The Application that an object belongs to. A label alone says so only if there is one of that name: charts set it too. One in another
+    /// namespace, such as Argo CD's own, is held if it says itself that this object is its: what an object says of itself would let whoever
+    /// may write it here stop what lies there.
     async fn application(&self, kind: &Kind, object: &DynamicObject) -> kube::Result<Option<String>> {
         let by_id = object.annotations().get(TRACKING_ID).and_then(|id| tracked_by(id, self.namespace, &kind.resource, object));
         let labels = TRACKING_LABELS.iter().filter_map(|label| object.labels().get(*label));
         for (application, is_certain) in by_id.iter().map(|id| (*id, true)).chain(labels.map(|name| (name.as_str(), false))) {
             // `namespace_name` is one outside Argo CD's own namespace.
-            let (namespace, name) = application.split_once('_').unwrap_or((self.namespace, application));
+            let (namespace, name) = match application.split_once('_') {
+                Some((namespace, name)) => (Some(namespace), name),
+                None => (None, application),
+            };
             let api = APPLICATION.api(self.client, self.namespace);
-            if namespace == self.namespace && readable(api.get_opt(name).await)?.flatten().is_some() {
-                return self.held(&APPLICATION, name).await.map(Some);
+            let is_here = namespace.is_none_or(|namespace| namespace == self.namespace);
+            if is_here && readable(api.get_opt(name).await)?.flatten().is_some() {
+                return self.held(&APPLICATION, None, name.to_owned()).await.map(Some);
+            }
+            if let Some(found) = self.application_elsewhere(namespace, name, kind, object).await? {
+                return self.held(&APPLICATION, found.namespace(), name.to_owned()).await.map(Some);
             }
             if is_certain {
-                return Ok(Some(elsewhere(APPLICATION.kind, &application.replacen('_', "/", 1))));
+                let name = application.replacen('_', "/", 1);
+                let why =
+                    "the operator may read none of this name that lists this workload, so what it scales up is scaled down again";
+                return Ok(Some(format!("{} {name}: {why}", APPLICATION.kind)));
             }
         }
         Ok(None)
+    }
+
+    /// The Application of this name in another namespace that says that this object is its.
+    async fn application_elsewhere(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        kind: &Kind,
+        object: &DynamicObject,
+    ) -> kube::Result<Option<DynamicObject>> {
+        let api = match namespace {
+            Some(namespace) => APPLICATION.api(self.client, namespace),
+            None => APPLICATION.everywhere(self.client),
+        };
+        let named = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = readable(api.list(&named).await)?.map(|found| found.items).unwrap_or_default();
+        Ok(found.into_iter().find(|application| self.manages(application, &kind.resource, object)))
+    }
+
+    /// Whether an Application tells in its status that this object is its.
+    fn manages(&self, application: &DynamicObject, resource: &ApiResource, object: &DynamicObject) -> bool {
+        let its = application.data["status"]["resources"].as_array().into_iter().flatten();
+        its.into_iter().any(|its| {
+            its["group"].as_str().unwrap_or_default() == resource.group
+                && its["kind"] == resource.kind
+                && its["namespace"] == self.namespace
+                && its["name"] == object.name_any()
+        })
     }
 
     /// What Flux made an object from. The object itself tells Flux to leave it alone, wherever that lies; a release here is suspended too.
@@ -105,14 +147,10 @@ impl<'a> Rivals<'a> {
         let (Some(name), Some(namespace)) = (label("name"), label("namespace")) else { return Ok(None) };
         let is_here = tool == HELM_RELEASE.kind && namespace == self.namespace;
         if is_here && readable(HELM_RELEASE.api(self.client, namespace).get_opt(name).await)?.flatten().is_some() {
-            return self.held(&HELM_RELEASE, name).await.map(Some);
+            return self.held(&HELM_RELEASE, None, name.clone()).await.map(Some);
         }
         Ok(Some(format!("{tool} {namespace}/{name}")))
     }
-}
-
-fn elsewhere(kind: &str, name: &str) -> String {
-    format!("{kind} {name}: it lies in another namespace, so what it scales up is scaled down again")
 }
 
 /// The application of a tracking id, `<application>:<group>/<kind>:<namespace>/<name>`, if that is about this object and no copy of it.

@@ -6,7 +6,7 @@ use kube::{Client, ResourceExt as _};
 
 use super::super::jobs::Owner;
 use super::super::objects::unavailable;
-use super::hold::{SWITCHES, Switch, holders, release};
+use super::hold::{self, SWITCHES, holders, release};
 use super::kind::{How, Kind, own_kinds, refused};
 use super::witness::{RESTORED_BY, RestoreId, Witness};
 use crate::api::restore::ScaledWorkload;
@@ -31,8 +31,7 @@ pub struct Held {
     pub workload: String,
     /// Kind and name, as in [`ScaledWorkload::held`].
     pub entry: String,
-    switch: &'static Switch,
-    name: String,
+    held: hold::Held,
 }
 
 impl RestoreId {
@@ -86,15 +85,12 @@ pub(super) async fn held(client: &Client, namespace: Option<&str>) -> Result<Vec
             None => switch.everywhere(client),
         };
         for object in labelled(&api).await? {
-            let name = object.name_any();
-            // Nobody is held from another namespace.
-            let holders = holders(&object).filter(|(_, restore)| object.namespace().as_ref() == Some(&restore.namespace));
-            found.extend(holders.map(|(workload, restore)| Held {
-                restore,
-                workload,
-                entry: switch.entry(&name),
-                switch,
-                name: name.clone(),
+            found.extend(holders(&object).filter_map(|(workload, restore)| {
+                let namespace = object.namespace().filter(|namespace| *namespace != restore.namespace);
+                // Nothing of this kind is held from another namespace.
+                let is_ours = namespace.is_none() || switch.reaches;
+                let held = hold::Held { switch, namespace, name: object.name_any() };
+                is_ours.then(|| Held { restore, workload, entry: held.entry(), held })
             }));
         }
     }
@@ -103,7 +99,7 @@ pub(super) async fn held(client: &Client, namespace: Option<&str>) -> Result<Vec
 
 /// Lets one go.
 pub(super) async fn let_go(client: &Client, held: &Held) -> Result<(), Blocked> {
-    let released = release(client, (held.switch, &held.name), &held.restore.namespace, &held.workload).await;
+    let released = release(client, &held.held, &held.restore.namespace, &held.workload).await;
     released.map_err(|error| refused(&format!("{} in namespace {}", held.entry, held.restore.namespace), &error))
 }
 

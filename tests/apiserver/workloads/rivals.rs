@@ -1,6 +1,7 @@
 //! What would scale a workload up is held by its own switch, and let go exactly as it was.
 
 use kube::ResourceExt as _;
+use kube::api::{Api, DynamicObject};
 use pgreeve::cluster::workloads::{self, RESTORE_HOLD, RESTORED_BY, UP};
 use serde_json::{Value, json};
 
@@ -127,11 +128,11 @@ async fn an_application_that_two_workloads_share_is_let_go_by_the_last_one() {
 }
 
 #[tokio::test]
-async fn an_application_is_found_by_every_way_of_tracking_and_held_only_where_it_lies_here() {
+async fn an_application_is_found_by_every_way_of_tracking() {
     let stage = stage().await;
     stage.create("Application", json!({"name": "shop"}), json!({})).await;
     let here = format!("{}_shop", stage.namespace);
-    let elsewhere = "it lies in another namespace, so what it scales up is scaled down again";
+    let elsewhere = "the operator may read none of this name that lists this workload, so what it scales up is scaled down again";
     let cases = [
         ("by-id", json!({}), tracking(&stage, "shop", "by-id"), Some("Application shop".to_owned())),
         ("qualified", json!({}), tracking(&stage, &here, "qualified"), Some("Application shop".to_owned())),
@@ -151,6 +152,53 @@ async fn an_application_is_found_by_every_way_of_tracking_and_held_only_where_it
         assert_eq!(is_held, workload.held == ["Application shop"], "{name}");
         stage.raise(&mut workload).await;
         assert!(stage.get("Application", "shop").await.annotations().is_empty());
+    }
+}
+
+/// An Application in a namespace of Argo CD's own, that says that it has made these Deployments.
+async fn central(stage: &Stage, name: &str, deployments: &[&str]) -> Api<DynamicObject> {
+    let argo = Stage::new().await;
+    argo.create("Application", json!({"name": name}), json!({"destination": {"namespace": stage.namespace}})).await;
+    let its =
+        |name: &&str| json!({"group": "apps", "version": "v1", "kind": "Deployment", "namespace": stage.namespace, "name": name});
+    let resources: Vec<Value> = deployments.iter().map(its).collect();
+    argo.merge("Application", name, json!({"status": {"resources": resources}})).await;
+    argo.api("Application")
+}
+
+#[tokio::test]
+async fn an_application_of_argo_cds_own_namespace_is_held_if_it_says_that_the_workload_is_its() {
+    let stage = stage().await;
+    // Others run at the same time, and its name is looked for everywhere.
+    let name = format!("central-{}", stage.namespace);
+    let theirs = central(&stage, &name, &["somebody-elses"]).await;
+    let ours = central(&stage, &name, &["api", "worker"]).await;
+    let namespace = ours.get(&name).await.unwrap().namespace().unwrap();
+    let qualified = format!("{namespace}_{name}");
+    deployment(&stage, "api", json!({}), tracking(&stage, &name, "api")).await;
+    deployment(&stage, "worker", json!({}), tracking(&stage, &qualified, "worker")).await;
+    deployment(&stage, "labelled", json!({"app.kubernetes.io/instance": name}), json!({})).await;
+    deployment(&stage, "intruder", json!({}), tracking(&stage, &qualified, "intruder")).await;
+    let entry = format!("Application {namespace}/{name}");
+    let (mut api, mut worker) = (stage.record("Deployment", "api").await, stage.record("Deployment", "worker").await);
+    assert_eq!((&api.held[..], &worker.held[..]), (&[entry.clone()][..], &[entry.clone()][..]));
+    assert!(stage.record("Deployment", "labelled").await.held.is_empty(), "a label alone is any chart's");
+    let intruder = stage.record("Deployment", "intruder").await.held;
+    assert!(intruder[0].contains("none of this name that lists this workload"), "{intruder:?}");
+    stage.lower(&mut api).await;
+    stage.lower(&mut worker).await;
+    let skips = async || ours.get(&name).await.unwrap().annotations().get(SKIP).cloned();
+    assert_eq!(skips().await.as_deref(), Some("true"));
+    stage.raise(&mut api).await;
+    assert_eq!(skips().await.as_deref(), Some("true"), "the worker is still down");
+    // Its Restore and the workload are lost: what is held says by itself for whom.
+    let held = workloads::held(&stage.client, None).await.unwrap();
+    let held: Vec<_> = held.into_iter().filter(|held| held.restore.uid == stage.restore.uid && held.entry == entry).collect();
+    assert_eq!((held.len(), &held[0].workload), (1, &worker.uid));
+    workloads::let_go(&stage.client, &held[0]).await.unwrap();
+    for api in [&ours, &theirs] {
+        let found = api.get(&name).await.unwrap();
+        assert!(found.annotations().is_empty() && found.labels().is_empty(), "{found:?}");
     }
 }
 
