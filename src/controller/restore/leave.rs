@@ -89,14 +89,16 @@ impl Restores {
                         self.context.jobs.stop(owner).await?;
                         acts::raise_all(&self.context, owner, status).await?;
                     }
+                    self.measure(object, status, None);
                     return Err(blocked);
                 }
             };
             if !turn.is_dropped() {
                 self.context.jobs.stop(owner).await?;
             }
-            let outcome = turn.let_go().await;
+            let (outcome, is_closed) = (turn.let_go().await, turn.is_closed());
             *status = turn.end().0;
+            self.measure(object, status, Some(is_closed));
             match outcome? {
                 None => return Ok(None),
                 Some(Outcome { said, then: Then::At(_) | Then::Wait, .. }) => return Ok(Some(said)),

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::Context;
 use super::kind::{Kind, Report};
-use crate::api::restore::{RestoreStatus, Step};
+use crate::api::restore::{RestoreStatus, Step, Strategy};
 use crate::api::{Reason, Restore};
 use crate::cluster::jobs::Owner;
 use crate::metrics::RestoreLabels;
@@ -96,10 +96,15 @@ impl Restores {
         }
         let mut turn = match Turn::begin(&self.context, object, owner, status.clone()).await {
             Ok(turn) => turn,
-            Err(blocked) => return self.stuck(object, owner, status, blocked).await,
+            Err(blocked) => {
+                let (status, outcome) = self.stuck(object, owner, status, blocked).await;
+                self.measure(object, &status, None);
+                return (status, outcome);
+            }
         };
-        let outcome = turn.act().await;
+        let (outcome, is_closed) = (turn.act().await, turn.is_closed());
         let (status, session) = turn.end();
+        self.measure(object, &status, Some(is_closed));
         self.held().insert(owner.uid.clone(), session);
         (status, outcome)
     }
@@ -115,6 +120,7 @@ impl Restores {
             Act::Raise => acts::raise_all(&self.context, owner, &mut status).await,
             _ => Ok(vec![]),
         };
+        self.measure(object, &status, Some(false));
         let outcome = there.map(|there| {
             let then = if there.is_empty() { Then::Wait } else { Then::At(self.now() + acts::SOON) };
             Outcome::new(which::settled(&object.spec, &status), then)
@@ -122,14 +128,16 @@ impl Restores {
         (status, outcome)
     }
 
-    fn measure(&self, object: &Restore, status: &RestoreStatus) {
+    /// Whether the database was seen to be closed is `None` where it could not be looked at: then it counts as closed once it may be.
+    fn measure(&self, object: &Restore, status: &RestoreStatus, is_closed: Option<bool>) {
         let labels = RestoreLabels {
             namespace: object.namespace().unwrap_or_default(),
             database: object.spec.database_ref.name.clone(),
             restore: object.name_any(),
         };
         let down = status.workloads.iter().filter(|workload| workload.state.as_deref() == Some(DOWN)).count();
-        let is_fenced = matches!(status.step, Step::Fencing | Step::Swapping | Step::Unfencing);
+        let is_closed = is_closed.unwrap_or(object.spec.strategy != Strategy::New);
+        let is_fenced = is_closed && matches!(status.step, Step::Fencing | Step::Swapping | Step::Unfencing);
         self.context.metrics.set_restore(&labels, down, is_fenced);
     }
 
@@ -175,7 +183,6 @@ impl Kind for Restores {
         // Of a pass whose status could not be written.
         drop(self.held().remove(&owner.uid));
         let (status, outcome) = self.work(object, &owner).await;
-        self.measure(object, &status);
         let (report, then) = self.reported(status, generation, requested, outcome);
         if then == Then::Again {
             self.context.nudges.now(Self::NAME, &namespace, &name);

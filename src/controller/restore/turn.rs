@@ -84,6 +84,11 @@ impl<'a> Turn<'a> {
         (self.status, self.session)
     }
 
+    /// Whether the database of the name was seen to accept no connections.
+    pub fn is_closed(&self) -> bool {
+        self.places().live.is_some_and(|live| !live.is_open)
+    }
+
     /// Whether there is no database of the name any more, and none that could get it back.
     pub fn is_dropped(&self) -> bool {
         replace::is_dropped(&self.facts(), &self.places())

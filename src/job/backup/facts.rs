@@ -8,6 +8,7 @@ use super::selection::{self, Selection};
 use crate::api::backup::Content;
 use crate::plan::action::Blocked;
 use crate::plan::backup::manifest::{Database, Extension, Grant, Properties, Schema, Setting, Snapshot, TableRows};
+use crate::plan::restore::names::Witness;
 use crate::postgres::{Fault, Session, server};
 use crate::sql::quote;
 
@@ -160,7 +161,8 @@ async fn database(session: &Session) -> Result<Database, Fault> {
         locale: text("datlocale").or_else(|| text("daticulocale")),
         icu_rules: text("daticurules"),
         connection_limit: columns["datconnlimit"].as_i64().and_then(|limit| i32::try_from(limit).ok()).unwrap_or(-1),
-        comment: row.get(5),
+        // A database that a Restore has replaced is dumped before it is dropped.
+        comment: Witness::beneath(row.get(5)),
         grants: (!columns["datacl"].is_null()).then(|| grants.iter().map(grant).collect()),
         settings: settings.iter().filter_map(setting).collect(),
     };

@@ -123,6 +123,14 @@ impl Witness {
         serde_json::from_str(comment?).ok()
     }
 
+    /// The comment that a database has otherwise, whichever restore's witness stands in its place.
+    pub fn beneath(comment: Option<String>) -> Option<String> {
+        match Self::read(comment.as_deref()) {
+            Some(witness) => witness.comment,
+            None => comment,
+        }
+    }
+
     /// The comment.
     pub fn text(&self) -> String {
         // Plain data with string keys, which cannot fail.
