@@ -6,6 +6,9 @@ export PGREEVE_CACHE := $(CACHE)
 # A cargo that hack/tools.sh had to install stands in one of these.
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(CACHE)/bin
 
+# Tests wait half of their time, for watches, backoffs and timeouts.
+THREADS ?= $(shell echo $$((2 * $$(nproc))))
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s'|'
@@ -49,7 +52,7 @@ unit: ## Tests of the library; that its pure part needs nothing else, lint has c
 
 .PHONY: integration
 integration: ## Tests against real PostgreSQL 14 to 18 and a real API server, and the fault harness
-	hack/in-memory.sh cargo test --locked --test '*'
+	hack/in-memory.sh cargo test --locked --test '*' -- --test-threads=$(THREADS)
 
 .PHONY: chart
 chart: ## Tests of the Helm chart, its alerts and its documentation
