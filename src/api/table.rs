@@ -1,6 +1,7 @@
 //! Which table is meant? Names as PostgreSQL stores them: case and every byte count, nothing is folded.
 
 use std::fmt;
+use std::str::FromStr;
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,36 @@ fn public() -> String {
     "public".into()
 }
 
+/// `schema.name`, or the name of a table of `public`, as they are and without quotes.
+impl FromStr for TableName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (schema, name) = text.split_once('.').unwrap_or(("public", text));
+        if schema.is_empty() || name.is_empty() || name.contains('.') {
+            return Err("write schema.name, without quotes");
+        }
+        Ok(Self { schema: schema.into(), name: name.into() })
+    }
+}
+
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_named_with_or_without_its_schema() {
+        let name = |schema: &str, name: &str| Ok(TableName { schema: schema.into(), name: name.into() });
+        assert_eq!("a.b".parse(), name("a", "b"));
+        assert_eq!("b".parse(), name("public", "b"));
+        for wrong in ["a.b.c", ".b", "a.", ""] {
+            assert!(wrong.parse::<TableName>().is_err(), "{wrong}");
+        }
     }
 }

@@ -146,7 +146,11 @@ async fn a_database_that_is_replaced_is_backed_up_before_it_goes() {
     let manifest: Value = serde_json::from_slice(&std::fs::read(safety).unwrap()).unwrap();
     let users = manifest["tables"].as_array().unwrap().iter().find(|table| table["name"] == "users").unwrap();
     assert_eq!(users["rows"], json!(5));
-    assert_eq!(manifest["database"]["properties"]["comment"], json!("the shop"), "its own, and not what a restore has written there");
+    assert_eq!(
+        manifest["database"]["properties"]["comment"],
+        json!("the shop"),
+        "its own, and not what a restore has written there"
+    );
     world.stop().await;
 }
 

@@ -54,13 +54,13 @@ pub struct Backup {
     #[arg(long = "schema", value_name = "SCHEMA")]
     schemas: Vec<String>,
     /// Only this table with its partitions, as schema.name; may be given again
-    #[arg(long = "table", value_name = "TABLE", value_parser = table)]
+    #[arg(long = "table", value_name = "TABLE")]
     tables: Vec<TableName>,
     /// Without this table and its partitions; may be given again
-    #[arg(long = "exclude-table", value_name = "TABLE", value_parser = table)]
+    #[arg(long = "exclude-table", value_name = "TABLE")]
     exclude_tables: Vec<TableName>,
     /// Without the rows of this table and of its partitions; may be given again
-    #[arg(long = "exclude-rows", value_name = "TABLE", value_parser = table)]
+    #[arg(long = "exclude-rows", value_name = "TABLE")]
     exclude_rows: Vec<TableName>,
     /// Definitions without rows
     #[arg(long, conflicts_with = "data_only")]
@@ -113,14 +113,6 @@ enum Verify {
     Catalog,
     /// It is restored into a server made for that, and every table is counted
     Restore,
-}
-
-fn table(text: &str) -> Result<TableName, String> {
-    let (schema, name) = text.split_once('.').unwrap_or(("public", text));
-    if schema.is_empty() || name.is_empty() || name.contains('.') {
-        return Err("write schema.name, without quotes".into());
-    }
-    Ok(TableName { schema: schema.into(), name: name.into() })
 }
 
 impl Backup {

@@ -24,21 +24,13 @@ pub struct Export {
     #[command(flatten)]
     store: StoreArgs,
     /// The table, as schema.name; public where no schema is given
-    #[arg(long, value_name = "TABLE", value_parser = table)]
+    #[arg(long, value_name = "TABLE")]
     table: TableName,
     /// Creates the table first, with the columns of the export
     #[arg(long)]
     create: bool,
     #[command(flatten)]
     database: DatabaseArgs,
-}
-
-fn table(text: &str) -> Result<TableName, String> {
-    let (schema, name) = text.split_once('.').unwrap_or(("public", text));
-    if schema.is_empty() || name.is_empty() || name.contains('.') {
-        return Err("write schema.name, without quotes".into());
-    }
-    Ok(TableName { schema: schema.into(), name: name.into() })
 }
 
 impl Export {
@@ -64,17 +56,4 @@ pub(in super::super) fn failure(blocked: Blocked) -> Failure {
         _ => Exit::Error,
     };
     Failure::new(exit, blocked.message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_is_named_with_or_without_its_schema() {
-        let name = |schema: &str, name: &str| Ok(TableName { schema: schema.into(), name: name.into() });
-        assert_eq!(table("a.b"), name("a", "b"));
-        assert_eq!(table("b"), name("public", "b"));
-        assert!(table("a.b.c").is_err() && table(".b").is_err() && table("a.").is_err());
-    }
 }

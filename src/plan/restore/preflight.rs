@@ -90,82 +90,70 @@ fn refusals(facts: &Facts<'_>, places: &Places<'_>) -> Vec<Blocked> {
 
 /// What of a database keeps it from being replaced.
 fn in_the_way(live: &Database, strategy: Strategy, role: &str) -> Vec<Blocked> {
+    let Database { name, owner, .. } = live;
+    let foreign = (!live.is_ours).then(|| {
+        let message = format!(
+            "database {name} belongs to {owner}, and role {role} is no member of it: run GRANT {owner} TO {role}, or name the Secret of a role that may in adminSecretRef of the PostgresDatabase"
+        );
+        Blocked::new(Reason::MissingPrivilege, message)
+    });
+    let unendable = (!live.unendable.is_empty()).then(|| {
+        let whose = live.unendable.join(", ");
+        format!(
+            "database {name} has sessions of {whose}, which role {role} may not end: end them, or GRANT pg_signal_backend TO {role} (sessions of superusers are ended by superusers alone)"
+        )
+    });
+    let in_use = what_it_is(live).into_iter().chain(what_it_holds(live, strategy)).chain(unendable);
+    foreign.into_iter().chain(in_use.map(|message| Blocked::new(Reason::DatabaseInUse, message))).collect()
+}
+
+fn what_it_is(live: &Database) -> Vec<String> {
     let name = &live.name;
-    let mut refusals = Vec::new();
-    let mut refuse = |reason, message: String| refusals.push(Blocked::new(reason, message));
-    if !live.is_ours {
-        refuse(
-            Reason::MissingPrivilege,
-            format!(
-                "database {name} belongs to {0}, and role {role} is no member of it: run GRANT {0} TO {role}, or name the Secret of a role that may in adminSecretRef of the PostgresDatabase",
-                live.owner
-            ),
-        );
-    }
-    if !live.is_open {
-        refuse(
-            Reason::DatabaseInUse,
-            format!(
-                "database {name} accepts no connections, and would after the restore: run ALTER DATABASE {name} ALLOW_CONNECTIONS true, or find out who has closed it"
-            ),
-        );
-    }
+    let closed = || {
+        format!(
+            "database {name} accepts no connections, and would after the restore: run ALTER DATABASE {name} ALLOW_CONNECTIONS true, or find out who has closed it"
+        )
+    };
+    let template = || {
+        format!(
+            "database {name} is a template, which cannot be dropped and which the restored one would not be: run ALTER DATABASE {name} IS_TEMPLATE false"
+        )
+    };
+    (!live.is_open).then(closed).into_iter().chain(live.is_template.then(template)).collect()
+}
+
+/// What hangs on a database, so that it cannot be renamed or dropped.
+fn what_it_holds(live: &Database, strategy: Strategy) -> Vec<String> {
+    let (name, is_dropped) = (&live.name, strategy == Strategy::Replace);
+    let slots = |only_active: bool| -> Vec<&str> {
+        live.slots.iter().filter(|(_, active)| *active || !only_active).map(|(slot, _)| slot.as_str()).collect()
+    };
+    let mut found = Vec::new();
     if !live.prepared.is_empty() {
-        refuse(
-            Reason::DatabaseInUse,
-            format!(
-                "database {name} has prepared transactions ({}), and cannot be renamed with them: commit or roll them back",
-                live.prepared.join(", ")
-            ),
-        );
+        let prepared = live.prepared.join(", ");
+        found.push(format!(
+            "database {name} has prepared transactions ({prepared}), and cannot be renamed with them: commit or roll them back"
+        ));
     }
-    if strategy == Strategy::Replace && !live.slots.is_empty() {
-        let slots: Vec<&str> = live.slots.iter().map(|(slot, _)| slot.as_str()).collect();
-        refuse(
-            Reason::DatabaseInUse,
-            format!(
-                "database {name} has logical replication slots ({}), and cannot be dropped with them: drop them with pg_drop_replication_slot, or use strategy Swap",
-                slots.join(", ")
-            ),
-        );
+    if is_dropped && !live.slots.is_empty() {
+        let slots = slots(false).join(", ");
+        found.push(format!(
+            "database {name} has logical replication slots ({slots}), and cannot be dropped with them: drop them with pg_drop_replication_slot, or use strategy Swap"
+        ));
     }
-    let active: Vec<&str> = live.slots.iter().filter(|(_, active)| *active).map(|(slot, _)| slot.as_str()).collect();
-    if !active.is_empty() {
-        refuse(
-            Reason::DatabaseInUse,
-            format!(
-                "somebody reads from logical replication slots of database {name} ({}), which stay with the replaced database: stop the readers",
-                active.join(", ")
-            ),
-        );
+    if !slots(true).is_empty() {
+        let slots = slots(true).join(", ");
+        found.push(format!(
+            "somebody reads from logical replication slots of database {name} ({slots}), which stay with the replaced database: stop the readers"
+        ));
     }
-    if strategy == Strategy::Replace && !live.subscriptions.is_empty() {
-        refuse(
-            Reason::DatabaseInUse,
-            format!(
-                "database {name} has subscriptions ({}), with which it cannot be dropped: run DROP SUBSCRIPTION there, or use strategy Swap, which leaves them with the replaced database",
-                live.subscriptions.join(", ")
-            ),
-        );
+    if is_dropped && !live.subscriptions.is_empty() {
+        let subscriptions = live.subscriptions.join(", ");
+        found.push(format!(
+            "database {name} has subscriptions ({subscriptions}), with which it cannot be dropped: run DROP SUBSCRIPTION there, or use strategy Swap, which leaves them with the replaced database"
+        ));
     }
-    if live.is_template {
-        refuse(
-            Reason::DatabaseInUse,
-            format!(
-                "database {name} is a template, which cannot be dropped and which the restored one would not be: run ALTER DATABASE {name} IS_TEMPLATE false"
-            ),
-        );
-    }
-    if !live.unendable.is_empty() {
-        refuse(
-            Reason::DatabaseInUse,
-            format!(
-                "database {name} has sessions of {}, which role {role} may not end: end them, or GRANT pg_signal_backend TO {role} (sessions of superusers are ended by superusers alone)",
-                live.unendable.join(", ")
-            ),
-        );
-    }
-    refusals
+    found
 }
 
 /// What a restore does, step by step, for people and before anything is done.
