@@ -8,6 +8,7 @@ mod bucket;
 mod content;
 mod damage;
 mod faults;
+mod google;
 mod memory;
 mod program;
 mod secrets;

@@ -5,7 +5,7 @@
 //! - [`kubelet`] stands in for what a Job needs besides: it makes Pods, and runs their containers as processes.
 //! - [`node`] runs all Jobs of a namespace by itself.
 //! - [`pooler`] is a PgBouncer, [`ancient`] a server that is too old.
-//! - [`versitygw`] is a real S3 server, [`azurite`] one of Azure's blobs.
+//! - [`versitygw`] is a real S3 server, [`azurite`] one of Azure's blobs, [`google`] Google's way of asking before the former.
 //! - [`pgproxy`], [`kubefault`] and [`s3faults`] stand before them, number every side effect, and break what they are told to break.
 //!
 //! A test binary takes this in with `#[path = "../support/mod.rs"] mod support;`. The programs come from `hack/tools.sh`.
@@ -16,6 +16,7 @@ pub mod apiserver;
 pub mod azurite;
 pub mod bad_input;
 pub mod certificate;
+pub mod google;
 pub mod kubefault;
 pub mod kubelet;
 pub mod node;
