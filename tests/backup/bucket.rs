@@ -258,39 +258,6 @@ async fn the_store_is_asked_to_encrypt_as_the_destination_says() {
     }
 }
 
-/// A Pod that the cloud gives a key to, as EKS Pod Identity does: the environment names who hands it out.
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_secret_the_environment_of_the_pod_opens_the_store() {
-    use std::io::{Read as _, Write as _};
-    let bucket = Bucket::new().await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let key =
-        json!({"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Token": "", "Expiration": "2099-01-01T00:00:00Z"})
-            .to_string();
-    let handing_out = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = [0; 4096];
-        let length = stream.read(&mut request).unwrap();
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{key}",
-            key.len()
-        );
-        stream.write_all(answer.as_bytes()).unwrap();
-        String::from_utf8_lossy(&request[..length]).into_owned()
-    });
-    let token = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(token.path(), "of-the-pod").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pgreeve"));
-    command.args(["backups", "list", &format!("s3://{}", bucket.name), "--endpoint", &s3().endpoint]);
-    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://127.0.0.1:{port}/v1/credentials"));
-    command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.path());
-    let output = command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.starts_with("no backups below"), "{said}");
-    assert!(handing_out.join().unwrap().to_lowercase().contains("authorization: of-the-pod"));
-}
-
 /// Told to stop, a Job takes away what it has sent: nobody may come after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_told_to_stop_leaves_no_upload_behind() {

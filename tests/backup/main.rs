@@ -14,4 +14,5 @@ mod program;
 mod secrets;
 mod source;
 mod verdict;
+mod workload_identity;
 mod world;
