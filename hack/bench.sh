@@ -9,7 +9,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 hack/tools.sh rust postgres15 pgpartman apiserver versitygw adbc restic aws zstd
-PATH=$PATH:$HOME/.cargo/bin:${PGREEVE_CACHE:-/var/cache/pgreeve}/bin
+# Those that were installed for it, and not what else is called so on this machine.
+PATH=${PGREEVE_CACHE:-/var/cache/pgreeve}/bin:$PATH:$HOME/.cargo/bin
 command -v psql >/dev/null || { echo "bench: no psql: apt-get install postgresql-client" >&2; exit 1; }
 # Data directories in memory: a journalling file system shuns the inodes of files that were deleted within the last minutes, and looking
 # for others was measured to take half of the time of every DDL statement, whoever came next.
