@@ -337,6 +337,8 @@ fn write_configuration(home: &Path, data: &Path, port: u16, options: &Options) {
         format!("listen_addresses = '{}'", if options.tcp { "127.0.0.1" } else { "" }),
         format!("port = {port}\nunix_socket_directories = '{}'\nssl = {}", home.display(), on_off(options.tls)),
         "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nautovacuum = off".into(),
+        // In its directory: what a killed server leaves elsewhere, nobody removes.
+        "dynamic_shared_memory_type = mmap".into(),
         "max_connections = 300\nshared_buffers = 64MB\nmax_prepared_transactions = 10\nlc_messages = 'C'".into(),
         "timezone = 'UTC'\nlog_timezone = 'UTC'\nlog_checkpoints = off\nlog_line_prefix = '%m [%p] %u@%d '".into(),
     ];

@@ -25,8 +25,10 @@ const DATABASE: &str = "restored";
 /// How long the server may take to come up.
 const START: Duration = Duration::from_secs(60);
 
-/// Durability is of no use to a server that lives for one restore. Each of its errors is logged in a line that begins with the SQLSTATE.
-const SETTINGS: [&str; 15] = [
+/// Durability is of no use to a server that lives for one restore. Each of its errors is logged in a line that begins with the SQLSTATE. Shared
+/// memory lies in its directory: in a Pod `/dev/shm` has 64 MiB, and what a killed server leaves there nobody removes.
+const SETTINGS: [&str; 16] = [
+    "dynamic_shared_memory_type=mmap",
     "listen_addresses=",
     "fsync=off",
     "synchronous_commit=off",
