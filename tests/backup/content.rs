@@ -29,9 +29,10 @@ async fn what_is_restored_is_what_was_there_row_by_row() {
     assert_eq!(rows(&manifest), expected);
     assert_eq!((done.tables, done.rows), (4, 22_000));
     assert_eq!(done.verified.as_ref().unwrap().level, VerifyLevel::Catalog);
-    let assertions = json!([{"name": "users exist", "sql": "select count(*) from users", "atLeast": 1}, {"name": "tickets", "sql": "select last_value from tickets;", "equals": 1000}]);
+    let assertions = json!([{"name": "users exist", "sql": "select count(*) from users", "atLeast": 1}, {"name": "tickets", "sql": "select last_value from tickets;", "equals": 1000},
+        {"name": "nothing lies in /dev/shm", "sql": "select count(*) from pg_settings where name = 'dynamic_shared_memory_type' and setting = 'mmap'", "equals": 1}]);
     let verified = world.verify(&task, "Restore", assertions).await.unwrap();
-    assert_eq!((verified.rows_matched, verified.assertions), (Some(22_000), 2));
+    assert_eq!((verified.rows_matched, verified.assertions), (Some(22_000), 3));
     // Nothing is left of the server, and the store holds dump, globals, manifest and what was proven.
     assert_eq!(world.files().len(), 4, "{:?}", world.files());
     let wrong = json!([{"name": "users exist", "sql": "select count(*) from users", "atLeast": 3000}]);
