@@ -55,6 +55,14 @@ async fn what_befalls_the_server_or_the_program_of_a_restore_test_says_nothing_o
     assert!(ended.message.contains("terminating connection"), "{}", ended.message);
 }
 
+/// A machine under load lets us ask before the server is ready, which it logs as an error of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_slow_to_start_is_a_good_witness() {
+    let early = "echo '57P03 FATAL:  the database system is starting up' >&2; exec $REAL \"$@\"";
+    let blocked = tried_with(ORDERS, "postgres", early).await;
+    assert_eq!(blocked.reason, Reason::VerificationFailed, "{}", blocked.message);
+}
+
 /// More than fits where the server of the restore test has room, and easily compressed.
 const LARGE: &str = "create table notes (body text); alter table notes alter body set storage external;
     insert into notes select repeat('x', 100000) from generate_series(1, 800)";

@@ -8,8 +8,8 @@ use super::room;
 use crate::api::Reason;
 use crate::plan::action::Blocked;
 
-/// What sessions that are still open say when we end their server.
-const FAREWELL: &str = "terminating connection due to unexpected postmaster exit";
+/// What is logged of our own doing: a session of ours that came before the server was ready, and those that are still open when we end it.
+const OURS: [&str; 2] = ["the database system is starting up", "terminating connection due to unexpected postmaster exit"];
 
 /// Why a database was not filled, or is not what was dumped.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ pub struct Witness {
 impl Witness {
     /// The SQLSTATEs of its last errors, and their messages.
     fn errors(&self) -> impl Iterator<Item = (&str, &str)> {
-        let errors = self.log.lines().filter(|line| !line.ends_with(FAREWELL)).filter_map(|line| line.split_once(' '));
+        let errors =
+            self.log.lines().filter(|line| !OURS.iter().any(|ours| line.ends_with(ours))).filter_map(|line| line.split_once(' '));
         errors.filter(|(_, said)| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|level| said.starts_with(level)))
     }
 
@@ -115,6 +116,8 @@ mod tests {
                 "23514 ERROR:  refused\n57P01 FATAL:  terminating connection due to unexpected postmaster exit",
                 Reason::VerificationFailed,
             ),
+            // We had asked before the server was ready.
+            ("57P03 FATAL:  the database system is starting up\n23514 ERROR:  refused", Reason::VerificationFailed),
             ("00000 LOG:  checkpoints are occurring too frequently", Reason::VerificationFailed),
             ("53100 ERROR:  could not extend file \"base/5/1\": No space left on device", Reason::ScratchFull),
             ("53100 PANIC:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device", Reason::ScratchFull),
