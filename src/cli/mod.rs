@@ -172,7 +172,7 @@ impl Command {
             Self::Adopt(adopt) => block_on(adopt.run(globals)),
             Self::Backup(backup) => block_on(backup.run(globals)),
             Self::Backups(backups) => block_on(backups.run(globals)),
-            Self::Verify(verify) => block_on(verify.run()),
+            Self::Verify(verify) => block_on(verify.run(globals)),
             Self::Restore(restore) => block_on(restore.run(globals)),
             Self::Explain(explain) => explain.run(globals),
             Self::Check(check) => block_on(check.run(globals)),

@@ -268,6 +268,36 @@ check_cluster() {
     check "the operator may not list Secrets" may_not_list_secrets
 }
 
+# --- volumes -------------------------------------------------------------------------------------------------------------------
+
+# prepare_volume NAME: a volume on the node that a Pod without any privilege can write to, and its claim.
+prepare_volume() {
+    local node
+    node=$(kubectl get nodes -o 'jsonpath={.items[0].metadata.name}')
+    mkdir -p "$PGREEVE_DEMO_DIR/$1"
+    kubectl apply -f - <<VOLUME
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: "$1"}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: by-hand
+  local: {path: "$PGREEVE_DEMO_DIR/$1"}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: ["$node"]}]}]}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: "$1", namespace: demo}
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: by-hand
+  volumeName: "$1"
+  resources: {requests: {storage: 1Gi}}
+VOLUME
+}
+
 # --- another major -------------------------------------------------------------------------------------------------------------
 
 fifteen_sql() { k exec -i deployment/fifteen -- psql -qXAt -U postgres "$1" -c "$2"; }
@@ -284,7 +314,7 @@ fifteen_goes_back() {
 apiVersion: pgreeve.dev/v1alpha1
 kind: Restore
 metadata: {name: fifteen-back}
-spec: {databaseRef: {name: fifteen}, source: {backupRef: {name: fifteen}}, strategy: Swap, confirm: shop}
+spec: {databaseRef: {name: fifteen}, source: {backupRef: {name: fifteen-volume}}, strategy: Swap, confirm: shop}
 RESTORE
     k wait restore/fifteen-back --for=condition=Complete --timeout=120s || { k describe restore fifteen-back; return 1; }
 }
@@ -294,12 +324,31 @@ fifteen_is_proven() {
     k wait backup/fifteen --for=jsonpath='{.status.verification.level}'=Restore --timeout=180s || { k describe backup fifteen; return 1; }
 }
 
+fifteen_is_proven_on_a_volume() {
+    k apply -f "$top/tests/cluster/fifteen-volume.yaml"
+    k wait backup/fifteen-volume --for=jsonpath='{.status.verification.level}'=Restore --timeout=180s ||
+        { k describe backup fifteen-volume; return 1; }
+    same 4321 k get backup fifteen-volume -o 'jsonpath={.status.verification.rowsMatched}'
+}
+
+on_volume() { find "$PGREEVE_DEMO_DIR/backups" -type f | wc -l; }
+
+# The Backup is gone when what it speaks of is.
+fifteen_leaves_the_volume() {
+    k delete backup fifteen-volume --timeout=120s || { k describe backup fifteen-volume; return 1; }
+    same 0 on_volume && same "" k get jobs -o name
+}
+
 check_fifteen() {
     check "a PostgreSQL 15 runs beside the demo's 17" fifteen_runs
     check "its backup is restored by the programs of its own major" fifteen_is_proven
     check "the backup says which major that was" grep -q '^15\.' <(k get backup fifteen -o 'jsonpath={.status.dumpVersion}')
-    check "a table of it that was dropped comes back by a Swap" fifteen_goes_back
+    check "a volume is made for its backups" prepare_volume backups
+    check "a backup on the volume is proven by a restore" fifteen_is_proven_on_a_volume
+    check "dump, globals and manifest lie on it" same 3 on_volume
+    check "a table of it that was dropped comes back from there by a Swap" fifteen_goes_back
     check "with every row" same 4321 fifteen_sql shop "SELECT count(*) FROM orders"
+    check "a deleted Backup takes its objects along, by a Job" fifteen_leaves_the_volume
 }
 
 # --- Jobs ----------------------------------------------------------------------------------------------------------------------
@@ -315,34 +364,6 @@ prepare_tables() {
          CREATE TABLE visits (at timestamptz NOT NULL, text text) PARTITION BY RANGE (at);
          CREATE TABLE visits_2025 PARTITION OF visits FOR VALUES FROM ('2025-01-01 00:00:00+00') TO ('2026-01-01 00:00:00+00');
          INSERT INTO visits SELECT timestamptz '2025-06-01 00:00:00+00' + n * interval '1 s', 'row ' || n FROM generate_series(1, 1000) AS n"
-}
-
-# A volume on the node that a Pod without any privilege can write to.
-prepare_volume() {
-    local node
-    node=$(kubectl get nodes -o 'jsonpath={.items[0].metadata.name}')
-    mkdir -p "$PGREEVE_DEMO_DIR/exports"
-    kubectl apply -f - <<VOLUME
-apiVersion: v1
-kind: PersistentVolume
-metadata: {name: exports}
-spec:
-  capacity: {storage: 1Gi}
-  accessModes: [ReadWriteOnce]
-  persistentVolumeReclaimPolicy: Retain
-  storageClassName: by-hand
-  local: {path: "$PGREEVE_DEMO_DIR/exports"}
-  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: ["$node"]}]}]}}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: exports, namespace: demo}
-spec:
-  accessModes: [ReadWriteOnce]
-  storageClassName: by-hand
-  volumeName: exports
-  resources: {requests: {storage: 1Gi}}
-VOLUME
 }
 
 oid() { sql "SELECT '$1'::regclass::oid"; }
@@ -376,7 +397,7 @@ operator_rests() {
 check_jobs() {
     check "the operator rests while the test makes Jobs" operator_rests
     check "tables with old rows are made for Jobs" prepare_tables
-    check "a volume is made for a Job" prepare_volume
+    check "a volume is made for a Job" prepare_volume exports
     check "Jobs archive and export them, and their reports come back through their Pods" jobs_run
     check "the archive has every old row once" same 1000 sql "SELECT count(DISTINCT id) FROM sessions_archive WHERE at < '2026-01-01'"
     check "the table has every new row" same 100 rows sessions

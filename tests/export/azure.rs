@@ -1,54 +1,24 @@
 //! Do exports get into Azure Blob Storage whole and back again, and does a refusal say what to do? Azurite is Microsoft's own stand-in.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
 
-use pgreeve::api::destination::Azure;
 use pgreeve::api::{Destination, Reason};
 use pgreeve::plan::removal::ExportPartition;
-use pgreeve::storage::{Created, Credentials, Store};
+use pgreeve::storage::{Created, Store};
 
-use crate::support::azurite::{ACCOUNT, Azurite, KEY, azurite};
+use crate::support::azurite::{ACCOUNT, Azurite, Container, KEY, credentials};
 use crate::world::World;
 
-struct Container {
-    server: Arc<Azurite>,
-    name: String,
+fn archive(container: &Container) -> Destination {
+    container.destination("archive/shop")
 }
 
-impl Container {
-    fn new() -> Self {
-        // The first to come decides; whoever comes later finds the same one.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let server = azurite();
-        let name = server.container();
-        Self { server, name }
-    }
-
-    fn destination(&self) -> Destination {
-        let azure = Azure {
-            account: ACCOUNT.into(),
-            container: self.name.clone(),
-            prefix: Some("archive/shop".into()),
-            endpoint: Some(self.server.endpoint()),
-            ..Azure::default()
-        };
-        Destination { azure: Some(azure), ..Destination::default() }
-    }
-
-    fn store(&self) -> Store {
-        Store::open(&self.destination(), &credentials("accountKey", KEY)).unwrap()
-    }
-
-    async fn task(&self, world: &World) -> ExportPartition {
-        ExportPartition { destination: self.destination(), ..world.parquet().await }
-    }
+fn store(container: &Container) -> Store {
+    Store::open(&archive(container), &credentials("accountKey", KEY)).unwrap()
 }
 
-fn credentials(key: &str, value: &str) -> Credentials {
-    let secret = [(key.to_owned(), value.as_bytes().to_vec())].into();
-    Credentials { secret, patience: Duration::from_secs(10), ..Credentials::default() }
+async fn export_to(container: &Container, world: &World) -> ExportPartition {
+    ExportPartition { destination: archive(container), ..world.parquet().await }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,15 +26,15 @@ async fn a_partition_is_exported_read_back_and_restored() {
     let (world, container) = (World::new(16).await, Container::new());
     world.events(", n int, note text").await;
     world.owner("insert into events select '2025-05-05', i, md5(i::text) from generate_series(1, 20000) i").await;
-    let task = container.task(&world).await;
+    let task = export_to(&container, &world).await;
     let export = world.run_with(&task, credentials("accountKey", KEY)).await.unwrap();
     assert!(export.url.starts_with(&format!("az://{ACCOUNT}/{}/archive/shop/", container.name)), "{}", export.url);
-    let objects = container.store().list("").await.unwrap();
+    let objects = store(&container).list("").await.unwrap();
     let bytes: u64 = objects.iter().filter(|object| !object.key.ends_with("manifest.json")).map(|object| object.size).sum();
     assert_eq!((export.rows, objects.len(), export.bytes as u64), (20_000, 2, bytes), "{objects:?}");
     let again = world.run_with(&task, credentials("sasToken", &Azurite::sas("rwdlac"))).await.unwrap();
     assert_eq!((&again.id, again.checksum), (&export.id, export.checksum), "read back by another key, and not written anew");
-    assert_eq!(container.store().list("").await.unwrap(), objects);
+    assert_eq!(store(&container).list("").await.unwrap(), objects);
     world.owner(&format!("grant create on schema public to {}", world.roles.operator)).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgreeve"));
     command.args(["restore", "export", &export.url, "--endpoint", &container.server.endpoint(), "--table", "back", "--create"]);
@@ -80,7 +50,7 @@ async fn a_partition_is_exported_read_back_and_restored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_is_never_replaced_and_two_runs_at_once_leave_one_export() {
     let (world, container) = (World::new(17).await, Container::new());
-    let store = container.store();
+    let store = store(&container);
     assert_eq!(store.create("manifest.json", b"first".to_vec()).await.unwrap(), Created::Yes);
     assert_eq!(store.create("manifest.json", b"second".to_vec()).await.unwrap(), Created::Existed);
     assert_eq!(store.get("manifest.json").await.unwrap().unwrap(), &b"first"[..]);
@@ -89,7 +59,7 @@ async fn what_is_there_is_never_replaced_and_two_runs_at_once_leave_one_export()
     assert_eq!((store.get("manifest.json").await.unwrap(), store.size("manifest.json").await.unwrap()), (None, None));
     world.events(", n int").await;
     world.owner("insert into events select '2025-05-05', i from generate_series(1, 20000) i").await;
-    let task = container.task(&world).await;
+    let task = export_to(&container, &world).await;
     let runs = futures::future::join_all((0..3).map(|_| world.run_with(&task, credentials("accountKey", KEY)))).await;
     let done: Vec<_> = runs.into_iter().filter_map(|run| run.map_err(|blocked| eprintln!("{blocked:?}")).ok()).collect();
     let last = world.run_with(&task, credentials("accountKey", KEY)).await.unwrap();
@@ -99,7 +69,7 @@ async fn what_is_there_is_never_replaced_and_two_runs_at_once_leave_one_export()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_many_parts_counts_from_its_last_call_on() {
-    let store = Container::new().store();
+    let store = store(&Container::new());
     let content: Vec<u8> = (0..12 << 20).map(|n: u32| (n / 7) as u8).collect();
     let mut upload = store.upload("data/big");
     for part in content.chunks(1 << 20) {
@@ -124,7 +94,7 @@ async fn an_object_of_many_parts_counts_from_its_last_call_on() {
 async fn a_refusal_names_the_container_what_is_wrong_and_what_to_do() {
     let (world, container) = (World::new(16).await, Container::new());
     world.events("").await;
-    let task = container.task(&world).await;
+    let task = export_to(&container, &world).await;
     let another = "b3RoZXItY2FuYXJ5";
     let here = format!("the container {} of {ACCOUNT}", container.name);
     for (storage, remedy) in [
@@ -138,10 +108,10 @@ async fn a_refusal_names_the_container_what_is_wrong_and_what_to_do() {
         assert!(!refused.message.contains(another) && !refused.message.contains("sig="), "{}", refused.message);
     }
     let missing = Container { server: container.server.clone(), name: "nowhere".into() };
-    let refused = world.run_with(&missing.task(&world).await, credentials("accountKey", KEY)).await.unwrap_err();
+    let refused = world.run_with(&export_to(&missing, &world).await, credentials("accountKey", KEY)).await.unwrap_err();
     assert_eq!(refused.reason, Reason::DestinationInvalid, "{}", refused.message);
     assert!(refused.message.contains("Create the container nowhere of reeveaccount"), "{}", refused.message);
-    let mut declared = container.destination();
+    let mut declared = archive(&container);
     declared.azure.as_mut().unwrap().credentials_secret_ref = Some(serde_json::from_str(r#"{"name": "azure"}"#).unwrap());
     let opened = |key: &str, value: &str| Store::open(&declared, &credentials(key, value)).unwrap_err();
     let lacks = opened("key.json", "{}");

@@ -4,6 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use pgreeve::api::Destination;
+use pgreeve::api::destination::Azure;
+use pgreeve::storage::Credentials;
 
 use super::process::{Supervised, directory, free_port, run};
 use super::{cache, unique};
@@ -87,6 +92,41 @@ impl Azurite {
         let signed = signed.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         format!("sv={VERSION}&ss={services}&srt={kinds}&sp={rights}&se={}&sig={signed}", until.replace(':', "%3A"))
     }
+}
+
+/// A container of the shared server.
+pub struct Container {
+    pub server: Arc<Azurite>,
+    pub name: String,
+}
+
+impl Container {
+    /// A new, empty one.
+    pub fn new() -> Self {
+        // The first to come decides; whoever comes later finds the same one.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let server = azurite();
+        let name = server.container();
+        Self { server, name }
+    }
+
+    /// A directory in it, as it is declared.
+    pub fn destination(&self, prefix: &str) -> Destination {
+        let azure = Azure {
+            account: ACCOUNT.into(),
+            container: self.name.clone(),
+            prefix: Some(prefix.into()),
+            endpoint: Some(self.server.endpoint()),
+            ..Azure::default()
+        };
+        Destination { azure: Some(azure), ..Destination::default() }
+    }
+}
+
+/// What a Secret with this one key opens.
+pub fn credentials(key: &str, value: &str) -> Credentials {
+    let secret = [(key.to_owned(), value.as_bytes().to_vec())].into();
+    Credentials { secret, patience: Duration::from_secs(10), ..Credentials::default() }
 }
 
 /// HMAC-SHA256 by the account's key, as base64.

@@ -3,18 +3,19 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::super::Globals;
 use super::super::exit::{Exit, Failure};
 use super::super::form::Form;
 use super::super::location::StoreArgs;
 use super::super::output;
 use super::{WorkshopArgs, assertion, failure, manifest_directory};
 use crate::api::backup::{Assertion, VerifyLevel};
-use crate::job::backup::verify_in;
+use crate::job::backup::{prove, record};
 use crate::plan::backup::manifest::Verified;
 
 /// Reads a backup back whole, or restores it into a server made for that and counts every table
 ///
-/// What was proven is written beside the manifest. It needs PostgreSQL's programs of the server's major version, and with --restore the
+/// What was proven is written beside the manifest, where that may be written. It needs PostgreSQL's programs of the server's major version, and with --restore the
 /// server itself; the database is not asked. Exit code 3 says that the backup is not what was written.
 #[derive(Args, Debug)]
 pub struct Verify {
@@ -38,14 +39,19 @@ pub struct Verify {
 
 impl Verify {
     /// Runs the command.
-    pub async fn run(&self) -> Result<Exit, Failure> {
+    pub async fn run(&self, globals: &Globals) -> Result<Exit, Failure> {
         let (store, key) = self.store.object(&self.manifest).map_err(failure)?;
         let directory = manifest_directory(&self.manifest, &key)?;
         let level = if self.restore { VerifyLevel::Restore } else { VerifyLevel::Catalog };
         let workshop = self.workshop.workshop()?;
-        let verified = verify_in(&store, directory, (level, &self.assertions), &workshop).await.map_err(failure)?;
-        let view = View { format_version: output::VERSION, manifest: &self.manifest, verified: &verified };
-        self.output.write(&view, || format!("{}: {}\n", self.manifest, proven(&verified)))?;
+        let proof = prove(&store, directory, (level, &self.assertions), &workshop).await.map_err(failure)?;
+        // Whoever may only read has an answer too.
+        if let Err(blocked) = record(&store, directory, &proof).await {
+            globals.say(&format!("the proof is not written down beside the backup: {}", blocked.message));
+        }
+        let verified = &proof.verified;
+        let view = View { format_version: output::VERSION, manifest: &self.manifest, verified };
+        self.output.write(&view, || format!("{}: {}\n", self.manifest, proven(verified)))?;
         Ok(Exit::Ok)
     }
 }

@@ -144,15 +144,6 @@ pub async fn whole(store: &Store, directory: &str, manifest: &Manifest) -> Resul
     Ok(())
 }
 
-/// Writes down what was proven, unless more is known already.
-pub(super) async fn note(store: &Store, directory: &str, manifest: &Manifest, verified: &Verified) -> Result<(), Blocked> {
-    let before = proven(store, directory, manifest).await?;
-    if before.is_some_and(|before| before.level > verified.level) {
-        return Ok(());
-    }
-    let content = serde_json::to_vec_pretty(verified).unwrap_or_default();
-    store.replace(&format!("{directory}/{}", manifest::VERIFICATION), content).await
-}
 /// Takes away what the manifest does not name. What resists is left: it costs a little, and harms nobody.
 async fn sweep(store: &Store, directory: &str, manifest: &Manifest) {
     drop(store.end_uploads(directory).await);

@@ -22,6 +22,7 @@ mod keys;
 mod pack;
 pub mod patience;
 mod progress;
+mod proof;
 pub mod restore;
 mod room;
 pub mod scratch;
@@ -38,24 +39,19 @@ use jiff::Timestamp;
 
 use super::Access;
 use crate::api::Reason;
-use crate::api::backup::{Assertion, Content, VerifyLevel};
-use crate::api::condition::shorten;
+use crate::api::backup::{Content, VerifyLevel};
 use crate::clock::Clock;
 use crate::plan::action::Blocked;
+use crate::plan::backup::DumpDatabase;
 use crate::plan::backup::manifest::{self, Manifest, Object, Verified};
-use crate::plan::backup::{DumpDatabase, VerifyBackup};
 use crate::postgres::Session;
 use crate::storage::{Created, SEGMENT, Store};
 pub use catalog::BackedUp;
-use catalog::{existing, note, settled};
+use catalog::{existing, settled};
 use facts::Facts;
-use scratch::Scratch;
+pub use proof::{Proof, prove, record, verify, verify_in};
 use seal::{Identity, Seal, damaged};
 use tools::{Service, Tools};
-use verdict::Failure;
-
-/// Longest note of a proof: all of a report has to fit into 4096 bytes.
-const NOTE: usize = 300;
 
 /// What a Job works with besides its database and its store.
 #[derive(Clone, Debug)]
@@ -275,69 +271,4 @@ fn describe(
         globals,
         read_back,
     }
-}
-
-/// Proves a backup that is there, and writes beside it what was proven.
-///
-/// # Errors
-/// [`Reason::BackupDamaged`] or [`Reason::VerificationFailed`] with what is wrong, or why it could not be found out.
-pub async fn verify(task: &VerifyBackup, access: &Access) -> Result<Verified, Blocked> {
-    let store = Store::open(&task.stored.destination, &access.storage)?;
-    verify_in(&store, &task.stored.directory, (task.level, &task.assertions), &access.workshop).await
-}
-
-/// The same in a store of the caller's.
-///
-/// # Errors
-/// See [`verify`].
-pub async fn verify_in(
-    store: &Store,
-    directory: &str,
-    (level, assertions): (VerifyLevel, &[Assertion]),
-    workshop: &Workshop,
-) -> Result<Verified, Blocked> {
-    let (manifest, _) = verify::manifest(store, directory).await?;
-    let tools = Tools::find(manifest.major(), &workshop.programs).await?;
-    let identity = workshop.identity.as_ref();
-    let at = Clock::system().now();
-    let mut verified = Verified { level, at, rows_matched: None, assertions: 0, restore_seconds: None, notes: vec![] };
-    match level {
-        VerifyLevel::None => {}
-        VerifyLevel::Catalog => {
-            verify::read_back(store, directory, &manifest, (&tools, &workshop.scratch), identity).await?;
-        }
-        VerifyLevel::Restore => {
-            let source = restore::Source { store, directory, manifest: &manifest, identity };
-            let begun = std::time::Instant::now();
-            let (compared, notes) = tried(assertions, source, (&tools, workshop)).await?;
-            verified.notes = notes;
-            verified.rows_matched = Some(compared.rows);
-            verified.assertions = compared.assertions;
-            verified.restore_seconds = Some(i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX));
-        }
-    }
-    note(store, directory, &manifest, &verified).await?;
-    Ok(verified)
-}
-
-/// What was compared after a restore into a server of our own, and what of the original that server could not have.
-async fn tried(
-    assertions: &[Assertion],
-    source: restore::Source<'_>,
-    (tools, workshop): (&Tools, &Workshop),
-) -> Result<(restore::Compared, Vec<String>), Blocked> {
-    let server = Scratch::start(tools, &workshop.scratch, source.manifest).await?;
-    let target = server.database();
-    let differs = server.differs.iter().map(|differs| shorten(differs, NOTE)).collect();
-    let outcome: Result<restore::Compared, Failure> = async {
-        let opened = Session::open(&target).await;
-        let session = opened.map_err(|fault| crate::pass::blocked("the server for the restore", &fault))?;
-        restore::prepare(&session, source.manifest).await?;
-        restore::filled(source, &target, (tools, &workshop.scratch), &["--no-tablespaces", "--no-subscriptions"], 2).await?;
-        Ok(restore::compare(&session, source.manifest, true, assertions).await?)
-    }
-    .await;
-    let witness = server.stop().await;
-    let compared = outcome.map_err(|failure| verdict::of(failure, &witness, &workshop.scratch))?;
-    Ok((compared, differs))
 }
