@@ -42,15 +42,17 @@ async fn a_database_is_backed_up_listed_proven_and_restored() {
         command.args(arguments).args(["--endpoint", &container.server.endpoint()]).env(key.0, key.1);
         command.env("PGREEVE_DATABASE_URL", target.url("postgres")).output().unwrap()
     };
-    let (owner, reader) = (("AZURE_STORAGE_ACCOUNT_KEY", KEY), Azurite::sas("rl"));
-    let listed = pgreeve(owner, &["backups", "list", &place]);
+    let reader = Azurite::sas("rl");
+    let (owner, reader) = (("AZURE_STORAGE_ACCOUNT_KEY", KEY), ("AZURE_STORAGE_SAS_TOKEN", reader.as_str()));
+    let listed = pgreeve(reader, &["backups", "list", &place]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains(&done.url), "{listed:?}");
-    // Whoever may only read may prove it.
-    let proven = pgreeve(("AZURE_STORAGE_SAS_TOKEN", &reader), &["verify", &done.url, "--restore"]);
+    let proven = pgreeve(reader, &["verify", &done.url, "--restore"]);
     assert!(String::from_utf8_lossy(&proven.stdout).contains(": 322000 rows as they were dumped"), "{proven:?}");
     let said = String::from_utf8_lossy(&proven.stderr);
     assert!(said.contains("the proof is not written down beside the backup") && !said.contains("sig="), "{proven:?}");
-    let restored = pgreeve(owner, &["restore", "backup", &done.url]);
+    let recorded = pgreeve(owner, &["verify", &done.url]);
+    assert!(recorded.status.success() && recorded.stderr.is_empty(), "{recorded:?}");
+    let restored = pgreeve(reader, &["restore", "backup", &done.url]);
     assert!(restored.status.success(), "{restored:?}");
     let rows: i64 = target.superuser().await.query_one("select count(*) from notes", &[]).await.unwrap().get(0);
     assert_eq!(rows, 300_000);
