@@ -24,6 +24,8 @@ pub const RESTORE_TEST_ANNOTATION: &str = "pgreeve.dev/restoreTest";
 pub const DIRECTORY_ANNOTATION: &str = "pgreeve.dev/directory";
 /// Annotation of a Backup that the retention lets go, with its objects: key of the directory of a newer backup, which must be whole.
 pub const REPLACED_BY_ANNOTATION: &str = "pgreeve.dev/replacedBy";
+/// On a Backup that was found in its store and made for another PostgresDatabase: its UID there, or `unknown`.
+pub const MADE_FOR_ANNOTATION: &str = "pgreeve.dev/madeFor";
 
 /// One backup: made by a BackupSchedule, or by whoever creates this. What it is cannot be changed; whether it is held and what
 /// becomes of its objects can.
@@ -66,12 +68,21 @@ pub struct BackupSpec {
     /// What is dumped, how, and where to.
     #[serde(flatten)]
     pub settings: BackupSettings,
-    /// Keeps the backup whatever the retention of its schedule says.
+    /// Keeps the backup whatever the retention of its schedule says. One that was found in the store and was made for another PostgresDatabase, as
+    /// of a former cluster, is held (annotation `pgreeve.dev/madeFor`); false says that it is this one's.
     #[serde(default)]
     pub hold: bool,
     /// What becomes of its objects when this is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+}
+
+impl Backup {
+    /// Whether it was found in its store, was made for another PostgresDatabase, and nobody has said yet that it is this one's, by ending its
+    /// hold.
+    pub fn is_foreign(&self) -> bool {
+        self.spec.hold && self.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key(MADE_FOR_ANNOTATION))
+    }
 }
 
 /// What a backup contains, how it is written and where to.

@@ -25,6 +25,17 @@ pub struct Destination {
     pub pvc: Option<Pvc>,
 }
 
+impl Destination {
+    /// Which place it is, whoever opens it: two of the same place hold the same objects.
+    pub fn place(&self) -> String {
+        let s3 = self.s3.as_ref().and_then(|s3| s3.endpoint.as_deref());
+        let gcs = self.gcs.as_ref().and_then(|gcs| gcs.endpoint.as_deref());
+        let azure = self.azure.as_ref().and_then(|azure| azure.endpoint.as_deref());
+        let endpoint = s3.or(gcs).or(azure).map(|endpoint| format!(" of {endpoint}")).unwrap_or_default();
+        format!("{self}{endpoint}")
+    }
+}
+
 impl std::fmt::Display for Destination {
     /// As a URL, such as `s3://archive/shop`; a volume as `pvc://claim/directory`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

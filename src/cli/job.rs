@@ -22,7 +22,7 @@ use crate::job::backup::Workshop;
 use crate::job::backup::seal::Identity;
 use crate::job::{self, Access, archive};
 use crate::pass;
-use crate::plan::action::Blocked;
+use crate::plan::action::{Action, Blocked};
 use crate::plan::task::{self, Task};
 use crate::postgres::{Session, Target};
 use crate::signals;
@@ -202,15 +202,30 @@ fn payload(task: &Task) -> Result<job::Task, Blocked> {
 fn access(task: &Task, secrets: &Path, volume: PathBuf, scratch: PathBuf) -> Result<Access, Blocked> {
     let target = if task.needs_database() { Some(database(task, secrets)?) } else { None };
     let storage = storage(task, secrets, volume)?;
-    let identity = files(&secrets.join(mounts::IDENTITY))?.remove("identity");
     let workshop = Workshop {
         // Where nobody has made the directory of a Pod, the system's own serves.
         scratch: if scratch.is_dir() { scratch } else { std::env::temp_dir() },
         recipients: files(&secrets.join(mounts::RECIPIENTS))?.remove("recipients"),
-        identity: identity.map(|text| Identity::read(&text)).transpose()?,
+        identity: identity(task, secrets)?,
         ..Workshop::default()
     };
     Ok(Access { target, budget: target::budget(&task.limits)?, storage, workshop })
+}
+
+/// What decrypts what the task reads. Where it names a Secret that is not there, what is encrypted would be proven by its bytes alone, and
+/// nobody hear of it before a Restore needs the Secret.
+fn identity(task: &Task, secrets: &Path) -> Result<Option<Identity>, Blocked> {
+    let identity = files(&secrets.join(mounts::IDENTITY))?.remove("identity");
+    if let (None, Some(named)) = (&identity, task.identity())
+        && !matches!(task.action, Action::RemoveBackup(_))
+    {
+        let message = format!(
+            "identitySecretRef: Secret {} does not exist in namespace {}, or has no key identity; create it, or correct its name",
+            named.name, task.object.namespace
+        );
+        return Err(Blocked::new(Reason::SecretNotFound, message));
+    }
+    identity.map(|text| Identity::read(&text)).transpose()
 }
 
 /// What opens the task's store.

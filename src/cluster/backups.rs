@@ -7,7 +7,7 @@ use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 
-use crate::api::backup::SCHEDULE_LABEL;
+use crate::api::backup::{MADE_FOR_ANNOTATION, SCHEDULE_LABEL};
 use crate::api::retention_policy::BackupGuard;
 use crate::api::{GROUP, VERSION};
 
@@ -39,7 +39,9 @@ pub async fn missing(client: &Client, namespace: &str, guard: &BackupGuard, now:
 
 /// When a backup was complete, if it is, and verified where that is asked for.
 fn completed(backup: &DynamicObject, verified: bool) -> Option<Timestamp> {
-    let status = backup.data.get("status")?;
+    let is_foreign = backup.annotations().contains_key(MADE_FOR_ANNOTATION) && backup.data["spec"]["hold"] == true;
+    // The dump of another database says nothing of this one's rows.
+    let status = backup.data.get("status").filter(|_| !is_foreign)?;
     let conditions = status.get("conditions").and_then(Value::as_array)?;
     let is_true = |kind: &str| conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == "True");
     let counts = is_true("Complete") && (!verified || is_true("Verified"));
@@ -64,6 +66,12 @@ mod tests {
         assert_eq!(completed(&backup(&["Failed"]), false), None);
         assert_eq!(completed(&backup(&["Complete"]), true), None);
         assert!(completed(&backup(&["Complete"]), false).is_some());
-        assert!(completed(&backup(&["Complete", "Verified"]), true).is_some());
+        let mut found = backup(&["Complete", "Verified"]);
+        assert!(completed(&found, true).is_some());
+        found.annotations_mut().insert(MADE_FOR_ANNOTATION.into(), "unknown".into());
+        found.data["spec"] = json!({"hold": true});
+        assert_eq!(completed(&found, true), None, "it was made for another database");
+        found.data["spec"] = json!({"hold": false});
+        assert!(completed(&found, true).is_some(), "and somebody says that it is this one's");
     }
 }

@@ -73,9 +73,9 @@ impl Schedules {
         if let Some(wrong) = check::check(&schedule.spec, self.now()).into_iter().next() {
             return Err(Blocked::new(Reason::InvalidSpec, format!("BackupSchedule {}: {wrong}", schedule.name_any())));
         }
-        self.database(schedule).await?;
+        let database = self.database(schedule).await?;
         // Before the first backup of its own: what a former cluster has left in the store.
-        let catalog = if before.catalog_at.is_none() { Some(self.adopt(schedule).await?) } else { None };
+        let catalog = if before.catalog_at.is_none() { Some(self.adopt(schedule, &database).await?) } else { None };
         let uses = self.uses(&schedule.namespace().unwrap_or_default()).await?;
         let seen = self.seen(schedule, &uses).await?;
         let retains = schedule.spec.retention.as_ref().is_some_and(|retention| retention.mode == Mode::Apply);
@@ -106,14 +106,15 @@ impl Schedules {
         Ok(passed)
     }
 
-    async fn database(&self, schedule: &BackupSchedule) -> Result<(), Blocked> {
+    /// UID of its PostgresDatabase.
+    async fn database(&self, schedule: &BackupSchedule) -> Result<String, Blocked> {
         let (namespace, name) = (schedule.namespace().unwrap_or_default(), &schedule.spec.database_ref.name);
         let api: Api<PostgresDatabase> = Api::namespaced(self.context.client.clone(), &namespace);
         let found = api.get_metadata_opt(name).await;
         let found = found.map_err(|error| objects::unavailable(&format!("PostgresDatabase {name}"), &error))?;
         let message =
             || format!("no PostgresDatabase {name} in namespace {namespace}; create it, or correct spec.databaseRef.name");
-        found.map(drop).ok_or_else(|| Blocked::new(Reason::DatabaseNotFound, message()))
+        found.and_then(|found| found.uid()).ok_or_else(|| Blocked::new(Reason::DatabaseNotFound, message()))
     }
 
     /// Its backups, as they are now.
@@ -135,7 +136,9 @@ impl Schedules {
                 is_deleted: backup.metadata.deletion_timestamp.is_some(),
                 held: backup.spec.hold,
                 used_by: uses.restore(&whose, &name, url).cloned(),
-                is_leaving: backup.annotations().contains_key(REPLACED_BY_ANNOTATION),
+                leaves_for: backup.annotations().get(REPLACED_BY_ANNOTATION).cloned(),
+                place: backup.spec.settings.destination.place(),
+                foreign: backup.is_foreign(),
                 status: backup.status.unwrap_or_default(),
                 name,
             });

@@ -43,6 +43,14 @@ pub async fn session_named(session: &Session, prefix: &str) -> Result<Option<Str
 
 /// The system identifier, where the role may read it (PostgreSQL, System Information Functions: pg_control_system).
 pub async fn system_identifier(session: &Session) -> Option<String> {
+    try_system_identifier(session).await.ok()
+}
+
+/// The same, for a transaction that an error would end.
+///
+/// # Errors
+/// What the server said.
+pub async fn try_system_identifier(session: &Session) -> Result<String, Fault> {
     let query = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()";
-    session.client().query_one(query, &[]).await.ok().map(|row| row.get(0))
+    Ok(session.client().query_one(query, &[]).await?.get(0))
 }

@@ -4,6 +4,7 @@
 //! into being whole or not at all: an [`upload`](Store::upload) in parts counts from its last call on, and
 //! [`create`](Store::create) refuses to replace. A stream may fill several of them ([`segments`](crate::plan::backup::segments)).
 
+mod leaving;
 mod open;
 mod parts;
 mod place;
@@ -26,9 +27,10 @@ use object_store::path::Path;
 use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 
 use crate::plan::action::Blocked;
+pub use leaving::{Nameless, settled};
 pub use place::Place;
 pub use refuse::mismatch;
-pub use writer::{SEGMENT, Upload, settled};
+pub use writer::{SEGMENT, Upload};
 
 /// What opens a destination. It is printed nowhere.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,14 +1,13 @@
 //! How is a stream of unknown length written in constant memory? In parts, two of them in flight; in one request where it fits into one part;
 //! and, where it is divided into segments, into as many objects as it takes.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use object_store::{ObjectStoreExt as _, PutPayload};
 use tokio::task::JoinSet;
-use tokio_util::task::TaskTracker;
 
 use super::Store;
+use super::leaving::aside;
 use super::parts::{Arrived, Parts};
 use crate::api::Reason;
 use crate::plan::action::Blocked;
@@ -28,16 +27,6 @@ const IN_FLIGHT: usize = 2;
 
 /// How long parts on their way are waited for before what was sent is taken away.
 const SETTLE: Duration = Duration::from_secs(5);
-
-/// What is being taken away of uploads that were dropped.
-static LEAVING: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
-
-/// Waits until what dropped uploads had sent is taken away, as far as the store can be reached, and no longer than this. For the end of a
-/// program that was told to stop.
-pub async fn settled(limit: Duration) {
-    LEAVING.close();
-    drop(tokio::time::timeout(limit, LEAVING.wait()).await);
-}
 
 /// Size of the part of this number, from zero.
 pub const fn part_size(number: usize) -> usize {
@@ -74,8 +63,8 @@ impl std::fmt::Debug for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let (Some(leaving), Ok(runtime)) = (self.leave(), tokio::runtime::Handle::try_current()) {
-            LEAVING.spawn_on(leaving, &runtime);
+        if let Some(leaving) = self.leave() {
+            aside(leaving);
         }
     }
 }
@@ -233,6 +222,7 @@ impl Upload {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settled;
     use super::*;
 
     #[test]

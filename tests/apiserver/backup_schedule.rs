@@ -313,7 +313,9 @@ async fn a_restore_is_tried_on_time_and_what_it_proves_is_in_the_status() {
 #[tokio::test]
 async fn an_empty_cluster_finds_the_backups_that_a_former_one_has_left() {
     let stage = Stage::new().await;
-    stage.schedule("hourly", json!({})).await;
+    // The same both times, whenever the minute ends.
+    let schedule = hourly();
+    stage.schedule("hourly", json!({"schedule": schedule})).await;
     stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
     stage.hours_later("hourly", 1, 1).await;
     stage.hours_later("hourly", 2, 2).await;
@@ -327,7 +329,7 @@ async fn an_empty_cluster_finds_the_backups_that_a_former_one_has_left() {
     std::fs::create_dir_all(odd.parent().unwrap()).unwrap();
     std::fs::write(&odd, "{}").unwrap();
     let objects = stage.objects("");
-    stage.schedule("hourly", json!({})).await;
+    stage.schedule("hourly", json!({"schedule": schedule})).await;
     let status = stage.until("hourly", "both are found", |status| status["backups"]["complete"] == 2).await;
     assert_eq!(stage.names().await, before);
     assert_eq!(status["lastBackup"]["name"], json!(before[1]));
@@ -335,6 +337,40 @@ async fn an_empty_cluster_finds_the_backups_that_a_former_one_has_left() {
     stage.world.told("hourly", "2 backups found").await;
     let said = status["catalogMessage"].as_str().unwrap();
     assert!(said.contains("a manifest cannot be read") && said.contains("db/odd/manifest.json"), "{said}");
+}
+
+/// A former cluster's, or those of staging, which shares the bucket.
+#[tokio::test]
+async fn backups_of_another_database_object_are_held_until_somebody_says_that_they_are_this_ones() {
+    let stage = Stage::new().await;
+    // The same both times, whenever the minute ends.
+    let schedule = hourly();
+    stage.schedule("hourly", json!({"schedule": schedule})).await;
+    stage.world.wait("BackupSchedule", "hourly", "Ready", "True", "UpToDate").await;
+    stage.hours_later("hourly", 1, 1).await;
+    let (former, lies) = (stage.names().await.remove(0), stage.objects(""));
+    stage.world.api("BackupSchedule").delete("hourly", &Default::default()).await.unwrap();
+    stage.world.api("Backup").delete(&former, &Default::default()).await.unwrap();
+    stage.is_gone(&former).await;
+    let databases = stage.world.api("PostgresDatabase");
+    let database = databases.get("db").await.unwrap();
+    databases.delete("db", &Default::default()).await.unwrap();
+    let is_gone = async || databases.get_opt("db").await.unwrap().is_none().then_some(());
+    eventually("the PostgresDatabase is gone", PATIENCE, is_gone).await;
+    stage.world.create("PostgresDatabase", "db", database.data["spec"].clone()).await;
+    stage.schedule("hourly", json!({"schedule": schedule, "retention": {"keepLast": 1}, "deletionPolicy": "Delete"})).await;
+    let status = stage.until("hourly", "the store was looked through", |status| status["catalogAt"].is_string()).await;
+    let found = stage.world.api("Backup").get(&former).await.unwrap();
+    assert_eq!((&found.data["spec"]["hold"], &found.data["spec"]["deletionPolicy"]), (&json!(true), &json!("Retain")));
+    assert_eq!(found.metadata.annotations.unwrap().get("pgreeve.dev/madeFor"), database.metadata.uid.as_ref());
+    let said = status["catalogMessage"].as_str().unwrap();
+    assert!(said.starts_with("1 of the backups in the store were made for another PostgresDatabase"), "{said}");
+    stage.hours_later("hourly", 2, 1).await;
+    stage.hours_later("hourly", 3, 1).await;
+    assert!(lies.iter().all(|path| std::fs::exists(path).unwrap()), "{lies:?}");
+    stage.world.patch("Backup", &former, json!({"spec": {"hold": false}})).await;
+    stage.is_gone(&former).await;
+    assert!(!lies.iter().any(|path| std::fs::exists(path).unwrap()), "{lies:?}");
 }
 
 #[tokio::test]

@@ -16,6 +16,41 @@ fn rows(manifest: &pgreeve::plan::backup::Manifest) -> Vec<(String, i64)> {
     manifest.tables.iter().map(|table| (table.table.to_string(), table.rows)).collect()
 }
 
+/// SQL_ASCII takes any bytes, and WIN1252 some that Unicode has nothing for.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_utf_8_are_dumped_as_they_are() {
+    for encoding in ["SQL_ASCII", "WIN1252"] {
+        let world = World::new("select 1").await;
+        let name = format!("{}_{}", world.database.name, encoding.to_lowercase());
+        let create = format!("create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'");
+        world.admin.batch_execute(&create).await.unwrap();
+        let other = world.database.server().superuser(&name).await;
+        let rows = "set client_encoding = 'UTF8'; create table t (body text);
+            insert into t values (convert_from('\\x81e9'::bytea, getdatabaseencoding()))";
+        other.batch_execute(rows).await.unwrap();
+        let mut access = world.access();
+        access.target.as_mut().unwrap().database = name.clone();
+        for format in ["Custom", "Directory"] {
+            let mut task = world.task(json!({"format": format}));
+            task.directory = format!("{encoding}-{format}");
+            let done =
+                world.back_up_with(&task, &access).await.unwrap_or_else(|blocked| panic!("{encoding}: {}", blocked.message));
+            assert_eq!(done.rows, 1);
+            let verified = world
+                .verify(
+                    &task,
+                    "Restore",
+                    json!([{"name": "bytes", "equals": 1,
+                "sql": "select count(*) from t where convert_to(body, getdatabaseencoding()) = '\\x81e9'"}]),
+                )
+                .await;
+            assert_eq!(verified.unwrap_or_else(|blocked| panic!("{encoding}: {}", blocked.message)).rows_matched, Some(1));
+        }
+        drop(other);
+        world.admin.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_restored_is_what_was_there_row_by_row() {
     let world = World::new(SHOP).await;

@@ -233,6 +233,20 @@ async fn a_session_that_the_server_ends_is_no_backup() {
     world.back_up(&world.task(json!({}))).await.unwrap();
 }
 
+/// Hours may lie between the first sign that there will be no backup and the end of a dump, which holds its locks and its snapshot until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_that_fails_ends_the_dump() {
+    let world = World::new(SHOP).await;
+    let file = "select current_setting('data_directory') || '/' || pg_relation_filepath('users')";
+    world.admin.batch_execute("checkpoint").await.unwrap();
+    let file: String = world.admin.query_one(file, &[]).await.unwrap().get(0);
+    std::fs::remove_file(file).unwrap();
+    let programs = Programs::with_pg_dump("exec /bin/sleep 3600");
+    let blocked = world.back_up_with(&world.task(json!({})), &programs.access(&world)).await.unwrap_err();
+    assert!(blocked.message.contains("counting the rows of public.users"), "{}", blocked.message);
+    assert!(world.files().is_empty(), "{:?}", world.files());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_down_is_no_backup() {
     let mut world = World::new("select 1").await;

@@ -1,11 +1,15 @@
 //! Can it be backed up at all, and restored here? What lacks is named before anything is written.
 
+use std::time::Duration;
+
 use pgreeve::api::Reason;
 use pgreeve::job::{Report, Task, run};
 use pgreeve::plan::action::Blocked;
 use pgreeve::plan::backup::{InspectBackup, Stored};
 use serde_json::{Value, json};
 
+use crate::faults::Programs;
+use crate::support::eventually;
 use crate::support::postgres::{Database, Options, Server};
 use crate::world::{MAJOR, SHOP, World};
 
@@ -68,6 +72,40 @@ async fn a_standby_is_backed_up_as_its_primary_would_be() {
         let verified = world.verify(&task, "Restore", json!([])).await.unwrap();
         assert_eq!(verified.rows_matched, Some(22_000));
     }
+}
+
+/// As on Aurora, whose log is not PostgreSQL's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_say_where_its_log_is_can_be_backed_up() {
+    let world = World::new(&format!("{SHOP}; revoke execute on function pg_current_wal_insert_lsn() from public")).await;
+    let operator = world.database.roles().await.operator;
+    world.admin.batch_execute(&format!("grant pg_read_all_data to {operator}")).await.unwrap();
+    let mut access = world.access();
+    access.target.as_mut().unwrap().user = operator;
+    let done = world.back_up_with(&world.task(json!({"content": {"globals": false}})), &access).await.unwrap();
+    assert_eq!((done.rows, done.lsn), (22_000, None));
+}
+
+/// A statement that waits for a table, as of a migration, lets nobody pass who comes to the table later.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_are_locked_for_the_count_before_the_dump_begins() {
+    let world = World::new(SHOP).await;
+    let begun = tempfile::tempdir().unwrap();
+    let mark = begun.path().join("begun");
+    let programs = Programs::with_pg_dump(&format!(": > {}; exec $REAL \"$@\"", mark.display()));
+    let migration = world.database.superuser().await;
+    migration.batch_execute("begin; lock table users in access exclusive mode").await.unwrap();
+    let waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like 'LOCK TABLE%users%'";
+    let watched = async {
+        let waits = async || world.admin.query_opt(waiting, &[]).await.unwrap().map(drop);
+        eventually("the count waits for the table", Duration::from_secs(30), waits).await;
+        assert!(!mark.exists(), "nothing is dumped meanwhile");
+        migration.batch_execute("commit").await.unwrap();
+    };
+    let (task, access) = (world.task(json!({})), programs.access(&world));
+    let (done, ()) = tokio::join!(world.back_up_with(&task, &access), watched);
+    assert_eq!(done.unwrap().rows, 22_000);
+    assert!(mark.exists());
 }
 
 /// What is said of a backup with this manifest before it is restored on its own server.

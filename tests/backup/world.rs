@@ -80,6 +80,7 @@ impl World {
         DumpDatabase {
             backup: "first".into(),
             schedule: Some("nightly".into()),
+            made_for: None,
             directory: "shop/first-0d5d4a3c".into(),
             major: i32::try_from(self.database.server().major).unwrap(),
             settings: serde_json::from_value::<BackupSettings>(settings).unwrap(),

@@ -345,7 +345,7 @@ check_fifteen() {
     check "the backup says which major that was" grep -q '^15\.' <(k get backup fifteen -o 'jsonpath={.status.dumpVersion}')
     check "a volume is made for its backups" prepare_volume backups
     check "a backup on the volume is proven by a restore" fifteen_is_proven_on_a_volume
-    check "dump, globals and manifest lie on it" same 3 on_volume
+    check "dump, globals, manifest and its proof lie on it" same 4 on_volume
     check "a table of it that was dropped comes back from there by a Swap" fifteen_goes_back
     check "with every row" same 4321 fifteen_sql shop "SELECT count(*) FROM orders"
     check "a deleted Backup takes its objects along, by a Job" fifteen_leaves_the_volume

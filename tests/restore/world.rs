@@ -125,6 +125,7 @@ pub async fn back_up(database: &Database, roles: &Roles, volume: &Path) -> Backe
     let task = DumpDatabase {
         backup: "nightly".into(),
         schedule: None,
+        made_for: None,
         exists: false,
         recipients: vec![],
         directory: "shop/nightly-1".into(),

@@ -82,6 +82,14 @@ pub struct BackupStatus {
     pub last_handled_reconcile_at: Option<String>,
 }
 
+impl BackupStatus {
+    /// The moment that it is of, once it is complete. That is none after its end: the server's clock may have been ahead of the one that its Job
+    /// went by, and a backup of the future would be the newest until then.
+    pub fn moment(&self) -> Option<&Time> {
+        [&self.snapshot_at, &self.completed_at].into_iter().flatten().min_by_key(|at| at.0)
+    }
+}
+
 /// How much a dump holds.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -130,6 +130,7 @@ impl Backup {
         let task = DumpDatabase {
             backup: format!("{}-{at}", found.database),
             schedule: None,
+            made_for: None,
             directory: format!("{}/{at}-{:08x}", plain(&found.database), fastrand::u32(..)),
             major: found.version_num / 10_000,
             settings: self.settings(),

@@ -1,12 +1,12 @@
 //! How does a Backup come about? It waits for its turn, has its database dumped by a Job, and takes down what the Job reports.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
+use kube::{Api, ResourceExt as _};
 
 use super::record::{fill, key};
 use super::{Backups, Passed, Said, is_under_way, of_database, strange};
 use crate::api::backup::{BackupStatus, DIRECTORY_ANNOTATION, SCHEDULE_LABEL};
-use crate::api::{Backup, Reason};
+use crate::api::{Backup, PostgresDatabase, Reason};
 use crate::cluster::jobs::Owner;
 use crate::cluster::{jobs, objects};
 use crate::job::backup::BackedUp;
@@ -131,12 +131,22 @@ impl Backups {
         Ok(DumpDatabase {
             backup: backup.name_any(),
             schedule: backup.labels().get(SCHEDULE_LABEL).cloned(),
+            made_for: if exists { None } else { self.database_uid(backup).await? },
             directory: key(backup),
             major: if exists { 0 } else { self.major(backup).await? },
             settings: backup.spec.settings.clone(),
             exists,
             recipients: vec![],
         })
+    }
+
+    /// Which PostgresDatabase it is made for.
+    async fn database_uid(&self, backup: &Backup) -> Result<Option<String>, Blocked> {
+        let name = &backup.spec.database_ref.name;
+        let api: Api<PostgresDatabase> = Api::namespaced(self.context.client.clone(), &backup.namespace().unwrap_or_default());
+        let found = api.get_metadata_opt(name).await;
+        let found = found.map_err(|error| objects::unavailable(&format!("PostgresDatabase {name}"), &error))?;
+        Ok(found.and_then(|database| database.uid()))
     }
 
     /// The server's major version, asked anew each time, since it may have been upgraded.

@@ -1,23 +1,36 @@
 //! How are the deeds of a schedule done? Backups are made, tried, given up, let go and spared, each one so that it may be repeated.
 
+use std::collections::BTreeMap;
+
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::super::{backup, kind};
 use super::Schedules;
-use crate::api::backup::{DIRECTORY_ANNOTATION, REPLACED_BY_ANNOTATION, RESTORE_TEST_ANNOTATION, SCHEDULE_LABEL};
+use crate::api::backup::{
+    DIRECTORY_ANNOTATION, DeletionPolicy, MADE_FOR_ANNOTATION, REPLACED_BY_ANNOTATION, RESTORE_TEST_ANNOTATION, SCHEDULE_LABEL,
+};
 use crate::api::{Backup, BackupSchedule, BackupSpec, Reason};
 use crate::cluster::objects;
 use crate::plan::action::Blocked;
 use crate::plan::backup::round::Deed;
+
+/// What is known of a backup that was found in the store; nothing of a new one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found<'a> {
+    /// Where it lies.
+    pub directory: Option<&'a str>,
+    /// The other PostgresDatabase that it was made for.
+    pub made_for: Option<&'a str>,
+}
 
 impl Schedules {
     /// Does one thing, and says what was done.
     pub(super) async fn act(&self, schedule: &BackupSchedule, deed: &Deed) -> Result<Option<String>, Blocked> {
         match deed {
             Deed::Create(name) => {
-                self.create(schedule, name, None).await.map(|is_new| is_new.then(|| format!("Backup {name} begins")))
+                self.create(schedule, name, &Found::default()).await.map(|is_new| is_new.then(|| format!("Backup {name} begins")))
             }
             Deed::GiveUp(backup) => {
                 let gone = self.give_up(schedule, backup).await?;
@@ -37,24 +50,33 @@ impl Schedules {
                 self.patch(schedule, backup, &annotation).await?;
                 Ok(None)
             }
+            Deed::Relieve { backup, replaced_by } => {
+                let annotation = json!({"metadata": {"annotations": {REPLACED_BY_ANNOTATION: replaced_by}}});
+                self.patch(schedule, backup, &annotation).await?;
+                Ok(None)
+            }
         }
     }
 
-    /// Makes a Backup, or finds the one that is there. `directory` is where a former one lies. Says whether it is new.
-    pub(super) async fn create(&self, schedule: &BackupSchedule, name: &str, directory: Option<&str>) -> Result<bool, Blocked> {
-        let annotations = directory.map(|directory| [(DIRECTORY_ANNOTATION.to_owned(), directory.to_owned())].into());
+    /// Makes a Backup, or finds the one that is there. Says whether it is new.
+    pub(super) async fn create(&self, schedule: &BackupSchedule, name: &str, found: &Found<'_>) -> Result<bool, Blocked> {
+        let notes = [(DIRECTORY_ANNOTATION, found.directory), (MADE_FOR_ANNOTATION, found.made_for)];
+        let notes = notes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+        let annotations: BTreeMap<String, String> = notes.collect();
+        let is_foreign = found.made_for.is_some();
         let backup = Backup {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 labels: Some([(SCHEDULE_LABEL.to_owned(), schedule.name_any())].into()),
-                annotations,
+                annotations: (!annotations.is_empty()).then_some(annotations),
                 ..ObjectMeta::default()
             },
             spec: BackupSpec {
                 database_ref: schedule.spec.database_ref.clone(),
                 settings: schedule.spec.backup.clone(),
-                hold: false,
-                deletion_policy: schedule.spec.deletion_policy,
+                // Nothing of ours removes what somebody else may live by, until a person says that nobody does.
+                hold: is_foreign,
+                deletion_policy: if is_foreign { DeletionPolicy::Retain } else { schedule.spec.deletion_policy },
             },
             status: None,
         };

@@ -251,6 +251,7 @@ impl Turn<'_> {
         let dump = DumpDatabase {
             backup: format!("before-{}", self.owner.name),
             schedule: None,
+            made_for: None,
             directory: names::safety(&self.target, &self.owner.name, &self.owner.uid),
             major: self.sight.version_num / 10_000,
             exists: false,

@@ -13,7 +13,7 @@ use super::seal::{self, Seal};
 use super::selection::Selection;
 use super::tools::{Service, Tools};
 use super::{gather, progress};
-use crate::api::backup::{CompressionMethod, DumpFormat, What};
+use crate::api::backup::{CompressionMethod, Content, DumpFormat, What};
 use crate::api::{Reason, TableName};
 use crate::plan::action::Blocked;
 use crate::plan::backup::DumpDatabase;
@@ -152,6 +152,7 @@ fn arguments(task: &DumpDatabase, facts: &Facts) -> Vec<String> {
         "--strict-names".into(),
         LOCK_WAIT.into(),
     ];
+    arguments.extend(encoding(facts, content).map(|encoding| format!("--encoding={encoding}")));
     match content.what {
         What::All => {}
         What::SchemaOnly => arguments.push("--schema-only".into()),
@@ -166,6 +167,17 @@ fn arguments(task: &DumpDatabase, facts: &Facts) -> Vec<String> {
     arguments.extend(tables("--exclude-table", left_out));
     arguments.extend(tables("--exclude-table-data", &facts.selection.without_rows));
     arguments
+}
+
+/// The database's own encoding, if the dump is better left in it: SQL_ASCII holds bytes of any, and others some that UTF-8 has nothing for. Names
+/// that are not ASCII are told, and compared afterwards, in UTF-8; with these it is that for the whole dump.
+fn encoding<'a>(facts: &'a Facts, content: &Content) -> Option<&'a str> {
+    let own = facts.database.properties.encoding.as_str();
+    let Selection { with_rows, without_rows, definitions, taken, left_out, .. } = &facts.selection;
+    let tables = [with_rows, without_rows, definitions, taken, left_out].into_iter().flatten();
+    let is_ascii = content.schemas.iter().all(|schema| schema.is_ascii())
+        && tables.into_iter().all(|table| table.schema.is_ascii() && table.name.is_ascii());
+    (own != "UTF8" && is_ascii).then_some(own)
 }
 
 /// A name that `pg_dump` takes literally (psql, Patterns: what is within double quotes is itself).

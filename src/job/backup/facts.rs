@@ -53,11 +53,11 @@ pub async fn observe(session: &Session, content: &Content) -> Result<Facts, Bloc
     let begin = if version_num >= 170_000 { format!("{BEGIN}; {BEGIN_17}") } else { BEGIN.into() };
     client.batch_execute(&begin).await.map_err(|error| refused(error.into()))?;
     let row = client
-        .query_one("SELECT pg_catalog.pg_export_snapshot(), pg_catalog.transaction_timestamp(), \
-            CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_insert_lsn() END::pg_catalog.text", &[])
+        .query_one("SELECT pg_catalog.pg_export_snapshot(), pg_catalog.transaction_timestamp()", &[])
         .await
         .map_err(|error| refused(error.into()))?;
     let at: Timestamp = row.get(1);
+    let lsn = spared(session, lsn(session)).await.map_err(refused)?.flatten();
     let database = database(session).await.map_err(refused)?;
     let selection = selection::observe(session, content, &database.properties.owner).await?;
     let schemas =
@@ -66,16 +66,26 @@ pub async fn observe(session: &Session, content: &Content) -> Result<Facts, Bloc
     let roles = roles(session).await.map_err(refused)?;
     let large_objects = client.query_one("SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata", &[]).await;
     let large_objects = large_objects.map_err(|error| refused(error.into()))?.get(0);
-    Ok(Facts {
-        name: row.get(0),
-        snapshot: Snapshot { at, lsn: row.get(2) },
-        database,
-        extensions,
-        roles,
-        large_objects,
-        selection,
-        schemas,
-    })
+    Ok(Facts { name: row.get(0), snapshot: Snapshot { at, lsn }, database, extensions, roles, large_objects, selection, schemas })
+}
+
+/// Asks what not every server answers, as Aurora, whose log is not PostgreSQL's, without losing the snapshot to the error.
+async fn spared<T>(session: &Session, asked: impl Future<Output = Result<T, Fault>>) -> Result<Option<T>, Fault> {
+    session.client().batch_execute("SAVEPOINT asked").await?;
+    let (ended, answer) = match asked.await {
+        Ok(answer) => ("RELEASE SAVEPOINT asked", Some(answer)),
+        Err(fault) if fault.sqlstate.is_some() => ("ROLLBACK TO SAVEPOINT asked", None),
+        Err(fault) => return Err(fault),
+    };
+    session.client().batch_execute(ended).await?;
+    Ok(answer)
+}
+
+/// How far the log had got.
+async fn lsn(session: &Session) -> Result<Option<String>, Fault> {
+    let query = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+        ELSE pg_catalog.pg_current_wal_insert_lsn() END::pg_catalog.text";
+    Ok(session.client().query_one(query, &[]).await?.get(0))
 }
 
 /// What `content` leaves out although somebody may expect it: `pg_dump` says nothing of it.
@@ -95,6 +105,20 @@ pub fn omitted(facts: &Facts, content: &Content) -> Vec<String> {
         omitted.push(format!("the rows of the unlogged tables {}: a standby does not have them", unlogged.join(", ")));
     }
     omitted
+}
+
+/// Takes the locks that the dump takes too, before it does. A statement that waits for one of them, as `ALTER TABLE` in a migration, would stand
+/// before a count that comes to its table later, and wait for the dump.
+///
+/// # Errors
+/// What the server said: a table that somebody alters is waited for as long as `pg_dump` waits.
+pub async fn lock(session: &Session, selection: &Selection) -> Result<(), Blocked> {
+    for table in &selection.with_rows {
+        let lock = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", quote::table(table));
+        let locked = session.client().batch_execute(&lock).await;
+        locked.map_err(|error| crate::pass::blocked(&format!("waiting for {table}, which is being altered"), &error.into()))?;
+    }
+    Ok(())
 }
 
 /// Counts the rows of every table that is dumped with its rows, in the snapshot.
@@ -166,7 +190,7 @@ async fn database(session: &Session) -> Result<Database, Fault> {
         grants: (!columns["datacl"].is_null()).then(|| grants.iter().map(grant).collect()),
         settings: settings.iter().filter_map(setting).collect(),
     };
-    let system_identifier = if row.get(7) { server::system_identifier(session).await } else { None };
+    let system_identifier = if row.get(7) { spared(session, server::try_system_identifier(session)).await? } else { None };
     let server = server::observe(session).await?;
     let (tablespaces, subscriptions) = elsewhere(session).await?;
     Ok(Database {

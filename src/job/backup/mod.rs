@@ -34,6 +34,7 @@ pub mod verdict;
 pub mod verify;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -45,13 +46,16 @@ use crate::plan::action::Blocked;
 use crate::plan::backup::DumpDatabase;
 use crate::plan::backup::manifest::{self, Manifest, Object, Verified};
 use crate::postgres::Session;
-use crate::storage::{Created, SEGMENT, Store};
+use crate::storage::{self, Created, Nameless, SEGMENT, Store};
 pub use catalog::BackedUp;
 use catalog::{existing, settled};
 use facts::Facts;
 pub use proof::{Proof, prove, record, verify, verify_in};
 use seal::{Identity, Seal, damaged};
 use tools::{Service, Tools};
+
+/// How long is waited until what a broken dump had sent is taken away.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// What a Job works with besides its database and its store.
 #[derive(Clone, Debug)]
@@ -138,11 +142,34 @@ async fn anew(task: &DumpDatabase, access: &Access, store: &Store, seal: &Seal) 
     }
 }
 
-/// Everything but the manifest.
+/// Everything but the manifest. What was made goes where the rest fails, or is broken off.
 async fn written(
     task: &DumpDatabase,
     access: &Access,
     store: &Store,
+    seal: &Seal,
+    started_at: Timestamp,
+) -> Result<Manifest, Blocked> {
+    let made = Nameless::new(store);
+    match whole(task, access, (store, &made), seal, started_at).await {
+        Ok(manifest) => {
+            made.keep();
+            Ok(manifest)
+        }
+        Err(blocked) => {
+            made.take_away().await;
+            // Of a dump that was broken off, since it was not counted.
+            storage::settled(SETTLE).await;
+            Err(blocked)
+        }
+    }
+}
+
+/// Snapshot, dump, counts and globals, read back.
+async fn whole(
+    task: &DumpDatabase,
+    access: &Access,
+    (store, made): (&Store, &Nameless),
     seal: &Seal,
     started_at: Timestamp,
 ) -> Result<Manifest, Blocked> {
@@ -161,72 +188,44 @@ async fn written(
     let service = Service::of(target)?;
     let run = fastrand::u32(..);
     let data = format!("{}/{run:08x}.{}", task.directory, dump::data_name(task));
-    let dumping = dump::data(task, &facts, (&tools, &service), (store, &data), (seal, &access.workshop.scratch));
-    let (dumped, counted) = at_once(task, session, dumping, &facts, seal).await?;
-    let mut made = Made { store, keys: vec![] };
-    let data = made.note(&data, dumped)?;
-    let tables = made.or_undone(counted).await?;
+    let dumping = async {
+        let dumped = dump::data(task, &facts, (&tools, &service), (store, &data), (seal, &access.workshop.scratch)).await?;
+        dumped.segments().into_iter().for_each(|(name, _)| made.add(format!("{}/{name}", task.directory)));
+        Ok(dumped)
+    };
+    let (data, tables) = at_once(task, session, dumping, &facts, seal).await?;
     let globals = match content.globals {
         false => None,
         true => {
             let key = format!("{}/{run:08x}.{}", task.directory, dump::globals_name(task));
-            let globals = dump::globals(&target.database, (&tools, &service), (store, &key), seal).await;
-            let globals = made.or_undone(globals).await?;
-            made.keys.push(key);
+            let globals = dump::globals(&target.database, (&tools, &service), (store, &key), seal).await?;
+            made.add(key);
             Some(globals)
         }
     };
     let manifest = describe(task, facts, (data, globals), tables, &tools.version, started_at);
     if task.settings.verify > VerifyLevel::None {
         let workshop = &access.workshop;
-        let proven =
-            verify::read_back(store, &task.directory, &manifest, (&tools, &workshop.scratch), workshop.identity.as_ref()).await;
-        made.or_undone(proven).await?;
+        verify::read_back(store, &task.directory, &manifest, (&tools, &workshop.scratch), workshop.identity.as_ref()).await?;
     }
     Ok(manifest)
 }
 
-/// The dump and the counts, in one snapshot. It is let go at once: an old one keeps the server from clearing away dead rows, and what is
-/// still to be done may take as long as the dump did.
+/// The dump and the counts, in one snapshot; when one of them fails, the other is broken off. The snapshot is let go at once: an old one keeps
+/// the server from clearing away dead rows, and what is still to be done may take as long as the dump did.
 async fn at_once(
     task: &DumpDatabase,
     session: Session,
     dumping: impl Future<Output = Result<Object, Blocked>>,
     facts: &Facts,
     seal: &Seal,
-) -> Result<(Result<Object, Blocked>, Result<Vec<manifest::TableRows>, Blocked>), Blocked> {
+) -> Result<(Object, Vec<manifest::TableRows>), Blocked> {
+    facts::lock(&session, &facts.selection).await?;
     let total = facts::bytes(&session, &facts.selection).await?.saturating_mul(dump::ways(task.settings.format));
-    let both = async { tokio::join!(dumping, facts::count(&session, &facts.selection)) };
-    let both = tokio::select! {
+    let both = async { tokio::try_join!(dumping, facts::count(&session, &facts.selection)) };
+    tokio::select! {
         both = both => both,
         never = progress::tell(&session, &task.directory, &seal.tally, total) => match never {},
-    };
-    drop(session);
-    Ok(both)
-}
-
-/// Objects that no manifest names yet.
-struct Made<'a> {
-    store: &'a Store,
-    keys: Vec<String>,
-}
-
-impl Made<'_> {
-    fn note<T>(&mut self, key: &str, made: Result<T, Blocked>) -> Result<T, Blocked> {
-        if made.is_ok() {
-            self.keys.push(key.to_owned());
-        }
-        made
-    }
-
-    /// What was made goes where the rest failed, as far as the store can be reached.
-    async fn or_undone<T>(&self, outcome: Result<T, Blocked>) -> Result<T, Blocked> {
-        if outcome.is_err() {
-            for key in &self.keys {
-                drop(self.store.delete(key).await);
-            }
-        }
-        outcome
     }
 }
 
@@ -253,6 +252,7 @@ fn describe(
         writer: concat!("pgreeve ", env!("CARGO_PKG_VERSION")).into(),
         backup: task.backup.clone(),
         schedule: task.schedule.clone(),
+        made_for: task.made_for.clone(),
         started_at,
         completed_at: now,
         omitted: facts::omitted(&facts, content),

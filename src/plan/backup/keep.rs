@@ -29,6 +29,11 @@ pub struct Known {
     pub used_by: Option<String>,
     /// Bytes in the store.
     pub bytes: i64,
+    /// The destination that it lies in. Another one's newer backup is no replacement: who removes this one could not look whether that is whole.
+    pub place: String,
+    /// Whether it was made for another PostgresDatabase, as of another cluster that shares the place: it is none of ours to remove, and
+    /// replaces none of ours.
+    pub foreign: bool,
 }
 
 /// Whether a backup is there.
@@ -47,8 +52,8 @@ pub enum State {
 impl Known {
     fn level(&self) -> Option<VerifyLevel> {
         match self.state {
-            State::Complete(level) => Some(level),
-            State::UnderWay | State::Failed | State::Doubtful => None,
+            State::Complete(level) if !self.foreign => Some(level),
+            State::Complete(_) | State::UnderWay | State::Failed | State::Doubtful => None,
         }
     }
 }
@@ -75,10 +80,14 @@ pub enum Why {
     Doubtful,
     /// Somebody holds it.
     Held,
+    /// It was made for another PostgresDatabase, and nobody has said yet that it is this one's.
+    Foreign,
     /// This Restore needs it.
     Used(String),
     /// It is the newest one that was proven so far.
     Newest(VerifyLevel),
+    /// It is the newest of those in a destination that is not used any more.
+    LastIn(String),
     /// The last backup has failed.
     LastFailed(String),
     /// It is one of the newest.
@@ -101,10 +110,14 @@ impl fmt::Display for Why {
             Self::Failed => f.write_str("it has failed and is one of the last three that did"),
             Self::Doubtful => f.write_str("a proof of it did not hold, and no newer backup is better"),
             Self::Held => f.write_str("it is held (spec.hold)"),
+            Self::Foreign => {
+                f.write_str("it was made for another PostgresDatabase (spec.hold: false says that it is this one's)")
+            }
             Self::Used(restore) => write!(f, "Restore {restore} needs it"),
             Self::Newest(VerifyLevel::None) => f.write_str("it is the newest"),
             Self::Newest(VerifyLevel::Catalog) => f.write_str("it is the newest that was read back"),
             Self::Newest(VerifyLevel::Restore) => f.write_str("it is the newest that was restored"),
+            Self::LastIn(place) => write!(f, "it is the last one in {place}"),
             Self::LastFailed(name) => write!(f, "the last backup, {name}, has failed, and nothing goes until one succeeds"),
             Self::Last(count) => write!(f, "keepLast {count}"),
             Self::Period(period) => write!(f, "the newest of {period}"),
@@ -145,7 +158,8 @@ pub fn fates(
             reasons[*number].insert(Why::Young);
         }
     }
-    let last = newest_first.iter().find(|number| backups[**number].state != State::UnderWay);
+    let is_over = |backup: &Known| backup.state != State::UnderWay && !backup.foreign;
+    let last = newest_first.iter().find(|number| is_over(&backups[**number]));
     let is_bad = |number: usize| matches!(backups[number].state, State::Failed | State::Doubtful);
     if let Some(name) = last.filter(|number| is_bad(**number)).map(|number| backups[*number].name.clone()) {
         // Doubtful ones too: a part of one may be better than nothing. Of a failed one there is nothing that could go.
@@ -154,9 +168,14 @@ pub fn fates(
             reasons.insert(Why::LastFailed(name.clone()));
         }
     }
-    let newest = newest_first.iter().position(|number| backups[*number].level().is_some()).unwrap_or(newest_first.len());
-    for number in newest_first.iter().take(newest).filter(|number| backups[**number].state == State::Doubtful) {
-        reasons[*number].insert(Why::Doubtful);
+    let mut better = BTreeSet::new();
+    for number in &newest_first {
+        let backup = &backups[*number];
+        if backup.level().is_some() {
+            better.insert(&backup.place);
+        } else if backup.state == State::Doubtful && !better.contains(&backup.place) {
+            reasons[*number].insert(Why::Doubtful);
+        }
     }
     let shown = newest_first.iter().filter(|number| backups[**number].state == State::Failed).take(FAILED_SHOWN);
     for number in shown {
@@ -185,15 +204,21 @@ fn always(backup: &Known) -> BTreeSet<Why> {
     if backup.held {
         reasons.insert(Why::Held);
     }
+    if backup.foreign {
+        reasons.insert(Why::Foreign);
+    }
     reasons.extend(backup.used_by.clone().map(Why::Used));
     reasons
 }
 
 fn protect_newest(backups: &[Known], newest_first: &[usize], reasons: &mut [BTreeSet<Why>]) {
     for level in [VerifyLevel::None, VerifyLevel::Catalog, VerifyLevel::Restore] {
-        let newest = newest_first.iter().find(|number| backups[**number].level().is_some_and(|proven| proven >= level));
-        if let Some(number) = newest {
-            reasons[*number].insert(Why::Newest(level));
+        let mut places = BTreeSet::new();
+        for number in newest_first.iter().filter(|number| backups[**number].level().is_some_and(|proven| proven >= level)) {
+            let (place, is_newest) = (&backups[*number].place, places.is_empty());
+            if places.insert(place) {
+                reasons[*number].insert(if is_newest { Why::Newest(level) } else { Why::LastIn(place.clone()) });
+            }
         }
     }
 }

@@ -28,6 +28,9 @@ pub struct Manifest {
     /// The BackupSchedule that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
+    /// UID of the PostgresDatabase that it was made for: what tells one cluster's backups from another's that shares the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_for: Option<String>,
     /// When the dump began.
     pub started_at: Timestamp,
     /// When the manifest was written.

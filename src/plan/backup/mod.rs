@@ -30,6 +30,9 @@ pub struct DumpDatabase {
     /// The BackupSchedule that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
+    /// UID of the PostgresDatabase that it is made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_for: Option<String>,
     /// Key of the directory of its objects; see [`directory`].
     pub directory: String,
     /// Major version of the server, whose tools the Job needs.

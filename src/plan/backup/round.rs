@@ -33,8 +33,12 @@ pub struct Seen {
     pub held: bool,
     /// A Restore that needs it.
     pub used_by: Option<String>,
-    /// Whether the retention was about to let it go.
-    pub is_leaving: bool,
+    /// Directory of the newer one for which the retention was about to let it go.
+    pub leaves_for: Option<String>,
+    /// The destination that it lies in.
+    pub place: String,
+    /// Whether it was made for another PostgresDatabase.
+    pub foreign: bool,
     /// Its status.
     pub status: BackupStatus,
 }
@@ -62,6 +66,13 @@ pub enum Deed {
     },
     /// A Backup that was about to go stays.
     Spare(String),
+    /// The newer one for which a Backup was let go is gone itself, and this one takes its place.
+    Relieve {
+        /// Name of the one that goes.
+        backup: String,
+        /// Directory of the newer one.
+        replaced_by: String,
+    },
 }
 
 /// What is to be done, and what is known.
@@ -181,7 +192,7 @@ impl Round {
                 self.status.active = Some(backup.clone());
             }
             Deed::Test { .. } => self.status.last_test_slot.clone_from(&before.last_test_slot),
-            Deed::Evict { .. } | Deed::Spare(_) => {}
+            Deed::Evict { .. } | Deed::Spare(_) | Deed::Relieve { .. } => {}
         }
     }
 
@@ -277,7 +288,7 @@ impl Round {
         let mut lines = Vec::new();
         for ((backup, known), fate) in there.iter().zip(&known).zip(&fates) {
             match fate {
-                Fate::Stays(_) if backup.is_leaving => self.deeds.push(Deed::Spare(backup.name.clone())),
+                Fate::Stays(_) if backup.leaves_for.is_some() => self.deeds.push(Deed::Spare(backup.name.clone())),
                 Fate::Stays(_) => {}
                 Fate::Goes(why) => {
                     lines.push(format!("remove {} ({}): {why}", backup.name, bytes(known.bytes)));
@@ -291,7 +302,24 @@ impl Round {
             }
         }
         self.status.plan = plan(lines);
+        if acts {
+            self.relieve(seen, &known_stays(&there, &fates));
+        }
         Ok(())
+    }
+
+    /// What could not be removed for a while may have been let go for one that is gone by now: nobody would find that whole.
+    fn relieve(&mut self, seen: &[Seen], stays: &[&Seen]) {
+        for backup in seen.iter().filter(|backup| backup.is_deleted) {
+            let Some(leaves_for) = backup.leaves_for.as_ref().filter(|newer| !newer.is_empty()) else { continue };
+            let is_there = |newer: &Seen| newer.status.directory.as_ref() == Some(leaves_for);
+            if seen.iter().any(|newer| !newer.is_deleted && is_there(newer)) {
+                continue;
+            }
+            if let Some(replaced_by) = replacement(&known(backup), stays) {
+                self.deeds.push(Deed::Relieve { backup: backup.name.clone(), replaced_by });
+            }
+        }
     }
 
     fn ask_again(&mut self, at: Option<Timestamp>) {
@@ -303,14 +331,16 @@ fn known_stays<'a>(there: &[&'a Seen], fates: &[Fate]) -> Vec<&'a Seen> {
     there.iter().zip(fates).filter(|(_, fate)| matches!(fate, Fate::Stays(_))).map(|(backup, _)| *backup).collect()
 }
 
-/// Directory of the newest backup that is as well proven; nothing where the one that goes holds nothing.
+/// Directory of the newest backup in the same place that is as well proven; nothing where the one that goes holds nothing.
 fn replacement(old: &Known, stays: &[&Seen]) -> Option<String> {
     let wanted = match old.state {
         State::Complete(level) => level,
         State::Doubtful => VerifyLevel::None,
         State::UnderWay | State::Failed => return None,
     };
-    let good = stays.iter().filter(|backup| matches!(known(backup).state, State::Complete(level) if level >= wanted));
+    let is_near = |backup: &&&Seen| backup.place == old.place && !backup.foreign;
+    let good = stays.iter().filter(is_near);
+    let good = good.filter(|backup| matches!(known(backup).state, State::Complete(level) if level >= wanted));
     good.max_by_key(|backup| known(backup).at).and_then(|backup| backup.status.directory.clone())
 }
 

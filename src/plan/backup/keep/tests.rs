@@ -17,7 +17,16 @@ fn now() -> Timestamp {
 
 fn backup(date: &str, state: State) -> Known {
     let at = at(&format!("{date}T02:00:00Z"));
-    Known { name: format!("b-{date}"), at, state, held: false, used_by: None, bytes: 1 }
+    Known {
+        name: format!("b-{date}"),
+        at,
+        state,
+        held: false,
+        used_by: None,
+        bytes: 1,
+        place: "s3://here".into(),
+        foreign: false,
+    }
 }
 
 fn restored(date: &str) -> Known {
@@ -148,6 +157,28 @@ fn one_that_proved_wrong_replaces_nothing_and_stays_until_a_newer_one_is_better(
 }
 
 #[test]
+fn a_newer_one_in_another_place_replaces_none() {
+    let moved = |date: &str| Known { place: "s3://there".into(), ..restored(date) };
+    let backups = [restored("2026-11-01"), restored("2026-11-10"), moved("2026-11-20"), moved("2026-11-21")];
+    assert_eq!(going(&backups, &json!({"keepLast": 1})), ["2026-11-01", "2026-11-20"]);
+    let fates = fates(&backups, Some(&rules(json!({"keepLast": 1}))), &TimeZone::UTC, now()).unwrap();
+    let Fate::Stays(why) = &fates[1] else { panic!("{fates:?}") };
+    assert_eq!(why[0].to_string(), "it is the last one in s3://here");
+}
+
+#[test]
+fn what_was_made_for_another_database_never_goes_and_keeps_nothing_from_staying() {
+    let foreign = |date: &str, state| Known { foreign: true, ..backup(date, state) };
+    let proven = State::Complete(VerifyLevel::Restore);
+    let mut backups =
+        vec![foreign("2026-11-01", proven), restored("2026-11-10"), foreign("2026-11-20", proven), foreign("2026-11-21", proven)];
+    assert_eq!(going(&backups, &json!({"keepLast": 1})), [""; 0], "the newest of ours is not the newest in the store");
+    backups.push(restored("2026-11-11"));
+    backups.push(foreign("2026-11-22", State::Doubtful));
+    assert_eq!(going(&backups, &json!({"keepLast": 1})), ["2026-11-10"]);
+}
+
+#[test]
 fn without_a_rule_everything_stays() {
     let backups = [restored("2020-01-01"), restored("2026-11-21")];
     let fates = fates(&backups, None, &TimeZone::UTC, now()).unwrap();
@@ -188,8 +219,8 @@ fn zones() -> impl Strategy<Value = TimeZone> {
 /// What happens between two looks.
 #[derive(Clone, Debug)]
 enum Event {
-    /// Hours pass on the server, and a backup comes to this.
-    Made(i64, State),
+    /// Hours pass on the server, and a backup comes to this in one of two places. Some are found and were made for another database.
+    Made(i64, State, bool, bool),
     /// What is known of one that is there changes: it ends, is proven, or does not hold.
     Becomes(prop::sample::Index, State),
     /// Somebody holds one, or lets it go.
@@ -203,7 +234,8 @@ enum Event {
 fn events() -> impl Strategy<Value = Event> {
     let off = prop_oneof![4 => -2_i64..2, 1 => -2000_i64..2000, 1 => 80_000_i64..100_000];
     prop_oneof![
-        6 => (0_i64..24 * 20, states()).prop_map(|(hours, state)| Event::Made(hours, state)),
+        6 => (0_i64..24 * 20, states(), prop::bool::weighted(0.2), prop::bool::weighted(0.1))
+            .prop_map(|(hours, state, moved, foreign)| Event::Made(hours, state, moved, foreign)),
         2 => (any::<prop::sample::Index>(), states()).prop_map(|(which, state)| Event::Becomes(which, state)),
         1 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(which, held)| Event::Held(which, held)),
         1 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(which, used)| Event::Used(which, used)),
@@ -231,11 +263,13 @@ impl History {
             }
         };
         match event {
-            Event::Made(hours, state) => {
+            Event::Made(hours, state, moved, foreign) => {
                 self.hours += hours;
                 self.made += 1;
                 let (name, at) = (format!("b{:04}", self.made), self.now());
-                self.backups.push(Known { name, at, state: *state, held: false, used_by: None, bytes: 1 });
+                let place = if *moved { "s3://there" } else { "s3://here" }.to_owned();
+                let known = Known { name, at, state: *state, held: false, used_by: None, bytes: 1, place, foreign: *foreign };
+                self.backups.push(known);
             }
             Event::Becomes(which, state) => change(which, &|known| known.state = *state),
             Event::Held(which, held) => change(which, &|known| known.held = *held),
@@ -259,13 +293,14 @@ impl History {
 /// The laws: of what goes, and of what is left.
 fn holds(before: &[Known], gone: &[Known], left: &[Known], retention: &BackupRetention) -> Result<(), TestCaseError> {
     let order = |known: &&Known| (known.at, known.name.clone());
-    let last = before.iter().filter(|known| known.state != State::UnderWay).max_by_key(order);
+    let last = before.iter().filter(|known| known.state != State::UnderWay && !known.foreign).max_by_key(order);
     let has_failed = last.is_some_and(|last| matches!(last.state, State::Failed | State::Doubtful));
     for old in gone {
-        prop_assert!(!old.held && old.used_by.is_none() && old.state != State::UnderWay, "{old:?}");
+        prop_assert!(!old.held && !old.foreign && old.used_by.is_none() && old.state != State::UnderWay, "{old:?}");
         // Of a failed one there is nothing in the store that could go.
         prop_assert!(!has_failed || old.state == State::Failed, "{old:?} goes although {last:?} has failed");
-        let replaces = |new: &&Known| order(new) > order(&old) && new.level() >= Some(old.level().unwrap_or(VerifyLevel::None));
+        let is_better = |new: &&Known| new.level() >= Some(old.level().unwrap_or(VerifyLevel::None));
+        let replaces = |new: &&Known| order(new) > order(&old) && new.place == old.place && is_better(new);
         prop_assert!(
             old.state == State::Failed || left.iter().any(|new| replaces(&new)),
             "nothing replaces {old:?} of {before:?}"

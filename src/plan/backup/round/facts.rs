@@ -20,7 +20,7 @@ pub(super) fn known(backup: &Seen) -> Known {
         }
         () => State::Complete(VerifyLevel::None),
     };
-    let at = status.snapshot_at.as_ref().or(status.completed_at.as_ref()).map_or(backup.created, |at| at.0);
+    let at = status.moment().map_or(backup.created, |at| at.0);
     Known {
         name: backup.name.clone(),
         at,
@@ -28,13 +28,20 @@ pub(super) fn known(backup: &Seen) -> Known {
         held: backup.held,
         used_by: backup.used_by.clone(),
         bytes: status.size_bytes.unwrap_or(0),
+        place: backup.place.clone(),
+        foreign: backup.foreign,
     }
 }
 
-/// The newest complete backup of which this is true.
+/// The newest complete backup of ours of which this is true.
 pub(super) fn newest(seen: &[Seen], is_meant: impl Fn(&Seen) -> bool) -> Option<&Seen> {
-    let complete = seen.iter().filter(|backup| !backup.is_deleted && backup.status.completed_at.is_some() && is_meant(backup));
+    let complete = seen.iter().filter(|backup| is_ours(backup) && backup.status.completed_at.is_some() && is_meant(backup));
     complete.max_by_key(|backup| known(backup).at)
+}
+
+/// Whether a backup is there, and was made for this database.
+fn is_ours(backup: &&Seen) -> bool {
+    !backup.is_deleted && !backup.foreign
 }
 
 fn fact(backup: &Seen) -> Option<BackupFact> {
@@ -61,7 +68,7 @@ fn seconds(status: &BackupStatus) -> Option<i64> {
 
 /// What its backups are.
 pub(super) fn facts(before: &BackupScheduleStatus, seen: &[Seen]) -> BackupScheduleStatus {
-    let there: Vec<&Seen> = seen.iter().filter(|backup| !backup.is_deleted).collect();
+    let there: Vec<&Seen> = seen.iter().filter(is_ours).collect();
     let states: Vec<(State, &Seen)> = there.iter().map(|backup| (known(backup).state, *backup)).collect();
     let count = |wanted: &dyn Fn(State) -> bool| {
         i32::try_from(states.iter().filter(|(state, _)| wanted(*state)).count()).unwrap_or(i32::MAX)
@@ -97,7 +104,7 @@ pub(super) fn trouble(status: &BackupScheduleStatus, whose: Whose<'_>, seen: &[S
         let reason = Reason::named(&found.reason).unwrap_or(Reason::JobFailed);
         Some((reason, format!("Backup {} {what}: {}", backup.name, found.message)))
     };
-    let ended = seen.iter().filter(|backup| !backup.is_deleted && known(backup).state != State::UnderWay);
+    let ended = seen.iter().filter(|backup| is_ours(backup) && known(backup).state != State::UnderWay);
     let of_last = ended.max_by_key(|backup| (backup.created, &backup.name)).and_then(|last| match known(last).state {
         State::Failed => said(last, FAILED, "has failed"),
         State::Doubtful => said(last, VERIFIED, "does not hold"),
@@ -109,7 +116,7 @@ pub(super) fn trouble(status: &BackupScheduleStatus, whose: Whose<'_>, seen: &[S
     let damaged = |backup: &&Seen| {
         find(&backup.status.conditions, READY).is_some_and(|ready| ready.reason == Reason::BackupDamaged.as_str())
     };
-    let stuck = seen.iter().filter(|backup| backup.is_deleted && backup.is_leaving).find(damaged);
+    let stuck = seen.iter().filter(|backup| backup.is_deleted && backup.leaves_for.is_some()).find(damaged);
     let of_last = of_last.or_else(|| said(stuck?, READY, "cannot go"));
     let hindrance = whose.hindrance.map(|what| (Reason::InvalidSpec, what.to_owned()));
     of_last.or(hindrance).or_else(|| {

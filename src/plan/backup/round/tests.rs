@@ -25,7 +25,17 @@ fn whose<'a>() -> Whose<'a> {
 }
 
 fn seen(name: &str, created: &str, status: BackupStatus) -> Seen {
-    Seen { name: name.into(), created: at(created), is_deleted: false, held: false, used_by: None, is_leaving: false, status }
+    Seen {
+        name: name.into(),
+        created: at(created),
+        is_deleted: false,
+        held: false,
+        used_by: None,
+        leaves_for: None,
+        place: "s3://here".into(),
+        foreign: false,
+        status,
+    }
 }
 
 /// One that is complete and was read back at this moment.
@@ -221,7 +231,7 @@ fn what_goes_names_the_newer_backup_that_takes_its_place() {
     assert_eq!(round.status.plan.unwrap().summary, "2 to remove");
     backups[0].is_deleted = true;
     backups[1].held = true;
-    backups[1].is_leaving = true;
+    backups[1].leaves_for = Some("db/c".into());
     let round = done(&spec, &before, &backups, "2026-11-21T09:00:00Z");
     assert_eq!(round.deeds, [Deed::Spare("b".into())], "what is on its way is left alone, what is held now stays");
     backups[1].held = false;
@@ -231,11 +241,53 @@ fn what_goes_names_the_newer_backup_that_takes_its_place() {
 }
 
 #[test]
+fn what_could_not_go_for_a_while_names_one_that_is_still_there() {
+    let spec = spec(json!({"retention": {"keepLast": 1}}));
+    let mut backups = vec![good("a", "2026-11-19T02:00:00Z"), good("c", "2026-11-21T02:00:00Z")];
+    backups[0].is_deleted = true;
+    let relieves = |leaves_for: &str, backups: &[Seen]| {
+        let mut backups = backups.to_vec();
+        backups[0].leaves_for = Some(leaves_for.into());
+        done(&spec, &answered("2026-11-21T02:00:00Z"), &backups, "2026-11-21T09:00:00Z").deeds
+    };
+    assert_eq!(relieves("db/c", &backups), []);
+    assert_eq!(relieves("", &backups), [], "it held nothing");
+    let relieved = Deed::Relieve { backup: "a".into(), replaced_by: "db/c".into() };
+    assert_eq!(relieves("db/b", &backups), [relieved], "the one that it left for has gone itself");
+    backups[1].place = "s3://there".into();
+    assert_eq!(relieves("db/b", &backups), [], "nobody would find that one beside it");
+}
+
+#[test]
+fn a_backup_that_was_made_for_another_database_is_none_of_the_schedules() {
+    let spec = spec(json!({"retention": {"keepLast": 1}, "restoreTest": {"schedule": "0 4 * * *"}}));
+    let mut foreign = good("f", "2026-11-20T12:00:00Z");
+    (foreign.foreign, foreign.held) = (true, true);
+    let round = done(&spec, &answered("2026-11-21T02:00:00Z"), &[foreign.clone()], "2026-11-21T09:00:00Z");
+    assert_eq!((round.deeds, round.status.last_backup, round.status.backups.complete), (vec![], None, 0));
+    let ours = good("a", "2026-11-20T02:00:00Z");
+    let round = done(&spec, &answered("2026-11-21T02:00:00Z"), &[foreign, ours], "2026-11-21T09:00:00Z");
+    let test = Deed::Test { backup: "a".into(), request: "2026-11-21T04:00:00Z".into() };
+    assert_eq!((round.deeds, round.status.last_backup.unwrap().name), (vec![test], "a".into()));
+}
+
+#[test]
+fn a_backup_of_a_server_whose_clock_was_ahead_is_not_the_newest_for_ever() {
+    let spec = spec(json!({"retention": {"keepLast": 1}}));
+    let mut odd = good("odd", "2026-11-19T02:00:00Z");
+    odd.status.snapshot_at = Some(Time(at("2036-01-01T00:00:00Z")));
+    let backups = [odd, good("b", "2026-11-20T02:00:00Z")];
+    let round = done(&spec, &answered("2026-11-21T02:00:00Z"), &backups, "2026-11-21T09:00:00Z");
+    assert_eq!(round.deeds, [Deed::Evict { backup: "odd".into(), replaced_by: Some("db/b".into()) }]);
+    assert_eq!(round.status.last_backup.unwrap().name, "b");
+}
+
+#[test]
 fn what_is_about_to_go_and_is_the_only_one_that_is_whole_is_trouble() {
     let spec = spec(json!({"retention": {"keepLast": 1}}));
     let mut old = good("a", "2026-11-20T02:00:00Z");
     old.is_deleted = true;
-    old.is_leaving = true;
+    old.leaves_for = Some("db/c".into());
     let refused = Conditions::after(&old.status.conditions, None, at(MADE)).set(READY, false, Reason::BackupDamaged, "c is gone");
     old.status.conditions = refused.finish();
     let backups = [old, good("c", "2026-11-21T02:00:00Z")];
