@@ -19,7 +19,7 @@ use crate::support::kubefault::{KubeFaults, WriteFault};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a death is waited for. A playing with fewer writes before its first backup than the undisturbed one had has nothing to survive.
-const AWAITED: Duration = Duration::from_secs(15);
+const AWAITED: Duration = Duration::from_secs(30);
 
 /// How many deaths of ten may come to nothing that way.
 const SPARED: usize = 3;
@@ -180,7 +180,7 @@ async fn whichever_write_is_lost_one_good_backup_is_left_and_nothing_else() {
     let broken: Vec<String> = ended.into_iter().filter_map(Result::err).collect();
     assert!(broken.is_empty(), "{} of {count}: {}", broken.len(), broken.join("\n"));
     println!("{count} playings; {spared} of {deaths} operators had nothing to die of");
-    assert!(spared * 10 <= deaths * SPARED, "{spared} of {deaths}");
+    assert!(spared * 10 <= deaths * SPARED + 9, "{spared} of {deaths}");
 }
 
 #[tokio::test]

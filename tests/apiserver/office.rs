@@ -18,7 +18,7 @@ use crate::program::Ran;
 use crate::support::apiserver::apiserver;
 use crate::support::eventually;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 pub const MANIFEST: &str = "s3://backups/shop/1/manifest.json";
 
 /// A namespace with a person in front of it, and nobody who acts.

@@ -34,6 +34,7 @@ async fn as_the_operator_with(namespace: &str, values: &[&str]) -> Client {
     std::fs::write(&manifest, run(&mut helm)).unwrap();
     apiserver().kubectl_output(&["apply", "-f", manifest.to_str().unwrap()]);
     std::fs::remove_file(manifest).unwrap();
+    apiserver().until_allowed(namespace, "operator", ("create", "batch", "jobs")).await;
     Client::try_from(config).unwrap()
 }
 

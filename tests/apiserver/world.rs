@@ -17,7 +17,7 @@ use crate::support::postgres::{Database, Roles};
 use crate::support::{Patience, eventually};
 
 /// How long a test waits for a state.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One test's world.
 pub struct World {

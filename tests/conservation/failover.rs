@@ -17,7 +17,7 @@ use crate::operator::Operator;
 use crate::world::{ROLES, World};
 
 /// How long a test waits for a state: an operator that lost its server waits for some seconds before it looks again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A world with everything at work, and one day of old data in it.
 struct Stage {

@@ -18,8 +18,9 @@ use crate::world::{ROLES, World};
 const JOB_DEATHS: usize = 215;
 const OPERATOR_DEATHS: usize = 290;
 
-/// Longest life of an operator here.
+/// Longest life of an operator here, and of one that dies in a moment which each of them has.
 const LIFE: Duration = Duration::from_millis(1200);
+const LIFE_OF_MOST: Duration = Duration::from_secs(5);
 
 /// Longest that all these deaths may take.
 const LONGEST: Duration = Duration::from_secs(900);
@@ -182,7 +183,8 @@ async fn kill_operators(stage: Arc<Stage>) -> Deaths {
         let begun = Instant::now();
         let (aim, life) = (random.u32(0..10), Duration::from_millis(random.u64(50..700)));
         let mut changes = false;
-        while begun.elapsed() < LIFE {
+        let limit = if (3..=8).contains(&aim) { LIFE_OF_MOST } else { LIFE };
+        while begun.elapsed() < limit {
             let is_the_moment = match aim {
                 0..=2 => begun.elapsed() > life,
                 3..=5 => {
@@ -229,7 +231,7 @@ async fn settle(world: &Arc<World>, node: &mut Node, admin: &Client) {
         if left == 0 {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{left} things are left; {}", world.told().await);
+        assert!(begun.elapsed() < Duration::from_secs(300), "{left} things are left; {}", world.told().await);
         world.request_runs().await;
         node.look(false).await;
         tokio::time::sleep(Duration::from_millis(100)).await;

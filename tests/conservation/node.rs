@@ -20,7 +20,7 @@ use crate::support::kubelet::{Container, Kubelet};
 use crate::world::World;
 
 /// Longest that a container is waited for before it dies wherever it is.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// In which of its transactions a Job is: closing a partition, or moving rows. What the operator changes looks otherwise.
 const TRANSACTIONS: &str = "select count(*) from pg_stat_activity where usename = 'reeve' and backend_xid is not null

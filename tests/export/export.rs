@@ -117,7 +117,7 @@ async fn an_operator_that_changes_another_table_meanwhile_is_waited_for() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         operator.batch_execute("commit").await.unwrap();
     };
-    let (export, ()) = tokio::join!(world.run(&task), ends);
+    let (export, ()) = tokio::join!(world.run_patiently(&task), ends);
     assert_eq!(export.unwrap().rows, 0);
     operator.batch_execute(&holds).await.unwrap();
     world.owner("alter table events_2025 drop constraint pgreeve_closed").await;

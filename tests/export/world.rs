@@ -133,10 +133,19 @@ impl World {
 
     /// The same, where this opens the destination.
     pub async fn run_with(&self, task: &ExportPartition, storage: Credentials) -> Result<Export, Blocked> {
-        let report = run(&Task::ExportPartition(Box::new(task.clone())), &Access { storage, ..self.access() }).await?;
-        match report {
+        self.run_by(task, &Access { storage, ..self.access() }).await
+    }
+
+    /// The same, where locks are waited for as long as it takes.
+    pub async fn run_patiently(&self, task: &ExportPartition) -> Result<Export, Blocked> {
+        let budget = Budget { locks: Duration::from_secs(30), ..Budget::default() };
+        self.run_by(task, &Access { budget, ..self.access() }).await
+    }
+
+    async fn run_by(&self, task: &ExportPartition, access: &Access) -> Result<Export, Blocked> {
+        match run(&Task::ExportPartition(Box::new(task.clone())), access).await? {
             Report::Exported(export) => Ok(export),
-            _ => panic!("{report:?} of an export"),
+            report => panic!("{report:?} of an export"),
         }
     }
 

@@ -29,7 +29,12 @@ fn target(host: &str, port: u16, database: &str, user: &str) -> Target {
 
 /// What refuses a log-in, as a status says it.
 async fn refusal(target: &Target) -> Blocked {
-    let fault = Session::open_within(target, Duration::from_secs(2)).await.expect_err("the log-in is refused");
+    refusal_within(target, Duration::from_secs(20)).await
+}
+
+/// The same, of a server that may have nothing to say.
+async fn refusal_within(target: &Target, limit: Duration) -> Blocked {
+    let fault = Session::open_within(target, limit).await.expect_err("the log-in is refused");
     pass::blocked("PostgresDatabase db", &fault)
 }
 
@@ -51,7 +56,7 @@ async fn a_server_that_is_not_there_is_unreachable() {
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = unused.local_addr().unwrap().port();
     // It listens and never answers; later nobody listens at all.
-    let silent = refusal(&target("127.0.0.1", port, "d", "u")).await;
+    let silent = refusal_within(&target("127.0.0.1", port, "d", "u"), Duration::from_secs(2)).await;
     assert_says(&silent, Reason::Unreachable, &["did not answer", "network policies"]);
     drop(unused);
     assert_says(&refusal(&target("127.0.0.1", port, "d", "u")).await, Reason::Unreachable, &["refused", "network policies"]);

@@ -305,7 +305,7 @@ async fn a_detach_that_was_broken_off_is_finished_first(#[values(14, 15, 18)] ma
     reader.batch_execute("begin; select count(*) from events_m11").await.unwrap();
     reader.batch_execute("select count(*) from events").await.unwrap();
     let breaker = bench.database.superuser().await;
-    breaker.batch_execute("set statement_timeout = '300ms'").await.unwrap();
+    breaker.batch_execute("set statement_timeout = '2s'").await.unwrap();
     let broken = breaker.batch_execute("alter table events detach partition events_m12 concurrently").await;
     assert!(broken.is_err());
     reader.batch_execute("commit").await.unwrap();

@@ -8,11 +8,10 @@ use crate::support::eventually;
 use crate::support::pgproxy::StartupFault;
 use crate::world::{PATIENCE, World};
 
-/// Takes every way to the server away.
-async fn cut_off(world: &World) {
+/// Takes every way to the server away. Other worlds share the role.
+fn cut_off(world: &World) {
     world.proxy.plan_startup(StartupFault::Refused("28P01"), usize::MAX);
-    let query = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1";
-    world.superuser("postgres").await.execute(query, &[&world.roles.operator]).await.unwrap();
+    world.proxy.cut();
 }
 
 fn says(status: &Value, words: &str) -> bool {
@@ -35,10 +34,11 @@ async fn workloads_come_back_though_the_server_does_not_let_us_in_and_a_deleted_
     world.start().await;
     world.start_node();
     let workloads = json!([{"kind": "Deployment", "name": "api"}, {"kind": "CronJob", "name": "report"}]);
-    world.restore("back", &backup, json!({"confirm": name, "workloads": workloads, "quiesceTimeout": "3s"})).await;
+    world.restore("back", &backup, json!({"confirm": name, "workloads": workloads, "quiesceTimeout": "5m"})).await;
     world.wait("back", "Ready", "False", "Quiescing").await;
     eventually("they go", PATIENCE, async || (world.workloads_now().await["replicas"] == 0).then_some(())).await;
-    cut_off(&world).await;
+    cut_off(&world);
+    world.patch("back", json!({"spec": {"quiesceTimeout": "3s"}})).await;
     eventually("they are back", PATIENCE, async || (world.workloads_now().await == before).then_some(())).await;
     let status = world.status("back").await;
     assert!(status["failure"].as_str().is_some_and(|failure| failure.contains("quiesceTimeout (3s)")), "{status:#}");

@@ -63,11 +63,10 @@ async fn the_application_makes_way_and_comes_back_and_a_client_is_refused_for_a_
     let status = world.wait("back", "Complete", "True", "Restored").await;
     assert_eq!(world.workloads_now().await, before);
     assert_eq!(status["workloads"][0]["replicas"], json!(3), "{status:#}");
-    assert!(status["fencedMillis"].as_i64().unwrap() < 5_000, "{status:#}");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let longest = application.longest();
+    let measured = async || Some(application.longest()).filter(|longest| *longest > Duration::ZERO);
+    let longest = eventually("the client has noticed", PATIENCE, measured).await;
     // On a quiet machine a tenth of a second; several tests share this one.
-    assert!(longest > Duration::ZERO && longest < Duration::from_secs(5), "{longest:?}");
+    assert!(longest < Duration::from_secs(30) && status["fencedMillis"].as_i64().unwrap() < 30_000, "{longest:?} {status:#}");
     eprintln!("a client was refused for {longest:?}, fenced for {} ms", status["fencedMillis"]);
     world.stop().await;
 }

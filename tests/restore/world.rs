@@ -34,7 +34,7 @@ use crate::support::postgres::{Database, Roles, blocking, connect, programs};
 use crate::support::{Patience, eventually};
 
 /// How long a test waits for a state.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The major whose programs every machine that runs these tests has.
 pub const MAJOR: u32 = 15;

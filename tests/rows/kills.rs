@@ -134,7 +134,11 @@ async fn sessions_that_the_server_ends_lose_nothing_and_the_job_says_why() {
     let writers = Writers::start(&world, 2, 60_000).await;
     let mut random = fastrand::Rng::with_seed(9);
     let mut ended = 0;
+    let sessions = "select count(*) from pg_stat_activity where application_name = 'pgreeve' and datname = current_database()";
     for _ in 0..60 {
+        // The one before takes a moment to leave, and would be taken for this one.
+        let has_left = async || (world.one(sessions).await == "0").then_some(());
+        crate::support::eventually("the former Job has left", Duration::from_secs(30), has_left).await;
         let mut job = pod.start();
         has_come(&world, &mut job, 0).await;
         tokio::time::sleep(Duration::from_micros(random.u64(0..80_000))).await;
@@ -184,7 +188,9 @@ async fn two_runs_that_do_not_know_of_each_other_double_nothing() {
     let watch = Watch::default();
     let first = carry_out(&task, &one, &watch);
     let second = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let held = "select count(*) from pg_locks where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())";
+        let is_held = async || (world.one(held).await != "0").then_some(());
+        crate::support::eventually("the first one has its lock", Duration::from_secs(30), is_held).await;
         one.client().batch_execute("select pg_advisory_unlock_all()").await.unwrap();
         carry_out(&other, &two, &watch).await
     };

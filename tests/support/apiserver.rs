@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
@@ -89,6 +90,23 @@ impl ApiServer {
     /// A client of the administrator. Each test makes its own: a connection lives in the runtime that made it.
     pub async fn admin(&self) -> Client {
         Client::try_from(self.admin_config().await).unwrap()
+    }
+
+    /// Waits until a service account may do this: who grants rights hears of them a moment later than who reads them. `resource` may have a
+    /// subresource behind a slash.
+    pub async fn until_allowed(&self, namespace: &str, account: &str, (verb, group, resource): (&str, &str, &str)) {
+        let reviews: Api<SubjectAccessReview> = Api::all(self.admin().await);
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let attributes =
+            json!({"namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": subresource});
+        let review =
+            json!({"spec": {"user": format!("system:serviceaccount:{namespace}:{account}"), "resourceAttributes": attributes}});
+        let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
+        let is_allowed = async || {
+            let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
+            answer.status.is_some_and(|status| status.allowed).then_some(())
+        };
+        eventually(&format!("{account} may {verb} {resource}"), Duration::from_secs(30), is_allowed).await;
     }
 
     /// How this service account, which is created here, reaches the API server: with what RBAC grants it and no more.

@@ -164,6 +164,11 @@ impl PgProxy {
     pub fn plan_startup(&self, fault: StartupFault, times: usize) {
         lock(&self.state).startup = Some((fault, times));
     }
+
+    /// Ends all connections that go through here.
+    pub fn cut(&self) {
+        lock(&self.state).outages.send_replace(());
+    }
 }
 
 async fn accept(listener: TcpListener, socket: PathBuf, state: Shared) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Globals;
 use super::credentials::{Keys, StorageArgs};
@@ -120,11 +121,14 @@ impl Apply {
 /// # Errors
 /// That it was interrupted.
 pub async fn carry_out(worker: &Worker<'_>, chosen: &[&Planned]) -> Result<Vec<Applied>, Failure> {
+    let interrupt = |error| Failure::new(Exit::Error, format!("interrupts cannot be listened to: {error}"));
+    // Once for all plans: what comes between two of them counts too.
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(interrupt)?;
     let mut applied = Vec::new();
     for one in chosen {
         let outcome: Outcome = tokio::select! {
             outcome = worker.carry_out(one) => outcome,
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupts.recv() => {
                 worker.globals.say("interrupted: cancelling the statement that runs; the server rolls back what is not whole");
                 // The session is closed next, which ends the statement too, if later.
                 drop(worker.session.cancel().await);

@@ -117,6 +117,9 @@ pub async fn allowed(stage: &Stage, rules: Value) -> Client {
     std::fs::write(&file, role.to_string()).unwrap();
     apiserver().kubectl_output(&["apply", "-f", file.to_str().unwrap()]);
     std::fs::remove_file(file).unwrap();
+    let last = rules.as_array().and_then(|rules| rules.last()).unwrap();
+    let [verb, group, resource] = ["verbs", "apiGroups", "resources"].map(|what| last[what][0].as_str().unwrap());
+    apiserver().until_allowed(&stage.namespace, "limited", (verb, group, resource)).await;
     Client::try_from(config).unwrap()
 }
 
