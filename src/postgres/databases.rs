@@ -18,9 +18,6 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// How often is looked whether they have.
 const OFTEN: Duration = Duration::from_millis(5);
 
-/// The upper half of the key of the advisory lock on a database that is restored ("pgrd"); the lower one is the hash of its name.
-const LOCK: i32 = 0x7067_7264;
-
 /// How long a statement may take, unless it makes or drops a database.
 const PATIENCE: &str = "SET statement_timeout = '120s'";
 
@@ -44,15 +41,6 @@ pub async fn maintenance(target: &Target, avoided: &str) -> Result<Session, Faul
         }
     }
     Err(last)
-}
-
-/// Takes the lock on what is done to a database of this name, for as long as the session lives. False where another has it.
-///
-/// # Errors
-/// What the server said.
-pub async fn lock(session: &Session, name: &str) -> Result<bool, Fault> {
-    let query = "SELECT pg_catalog.pg_try_advisory_lock($1, pg_catalog.hashtext($2))";
-    Ok(session.client().query_one(query, &[&LOCK, &name]).await?.get(0))
 }
 
 /// Which databases are looked at.

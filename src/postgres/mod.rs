@@ -1,6 +1,7 @@
 //! How is PostgreSQL talked to? Connecting, observing the catalog, and executing scripts. Nothing here knows Kubernetes.
 
 pub mod catalog;
+pub mod claim;
 pub mod connect;
 pub mod databases;
 pub mod details;

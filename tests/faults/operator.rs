@@ -31,6 +31,23 @@ pub fn now() -> Timestamp {
 impl Operator {
     /// Starts it for one namespace; its client lives in its runtime, below the faults.
     pub fn start(namespace: &str, kube: &KubeConfig, faults: &KubeFaults, clock: Clock) -> Self {
+        let pace = Config {
+            resync: RESYNC,
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_millis(200),
+            ..Config::default()
+        };
+        Self::at(pace, namespace, kube, faults, clock)
+    }
+
+    /// The same, looking again only where it has a reason to.
+    #[allow(dead_code, reason = "not every binary that includes this needs it")]
+    pub fn start_calm(namespace: &str, kube: &KubeConfig, faults: &KubeFaults, clock: Clock) -> Self {
+        let pace = Config { backoff_min: Duration::from_secs(300), ..Config::default() };
+        Self::at(pace, namespace, kube, faults, clock)
+    }
+
+    fn at(pace: Config, namespace: &str, kube: &KubeConfig, faults: &KubeFaults, clock: Clock) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
@@ -38,12 +55,9 @@ impl Operator {
         let image = Image { name: "registry.example/pgreeve:1".into(), ..Image::default() };
         let config = Config {
             namespaces: vec![namespace.to_owned()],
-            resync: RESYNC,
-            backoff_min: Duration::from_millis(50),
-            backoff_max: Duration::from_millis(200),
             jobs: Options { image: Some(image), ..Options::default() },
             clock,
-            ..Config::default()
+            ..pace
         };
         runtime.spawn(async move {
             let client = faults.client(&kube);

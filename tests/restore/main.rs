@@ -9,6 +9,7 @@ mod crashes;
 mod fence;
 mod fills;
 mod leave;
+mod locks;
 mod majors;
 #[path = "../faults/operator.rs"]
 #[allow(dead_code, reason = "scenarios without Jobs play at another moment")]

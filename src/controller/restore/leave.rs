@@ -48,7 +48,7 @@ fn is_replacing(object: &Restore, status: &RestoreStatus) -> bool {
 impl Restores {
     /// One pass over a Restore that somebody has deleted; `None` where nothing of it is left.
     pub(super) async fn leave(&self, object: &Restore, owner: &Owner) -> Result<Option<Report>, Blocked> {
-        drop(self.held().remove(&owner.uid));
+        self.held.release(owner).await;
         let mut status = object.status.clone().unwrap_or_default();
         let left = self.put_back(object, owner, &mut status).await;
         let waits = match left {
@@ -97,7 +97,7 @@ impl Restores {
                 self.context.jobs.stop(owner).await?;
             }
             let (outcome, is_closed) = (turn.let_go().await, turn.is_closed());
-            *status = turn.end().0;
+            *status = turn.over().await;
             self.measure(object, status, Some(is_closed));
             match outcome? {
                 None => return Ok(None),

@@ -2,15 +2,13 @@
 //! once, until there is something to wait for.
 
 mod acts;
+mod held;
 mod leave;
 mod source;
 mod stuck;
 mod tasks;
 mod turn;
 mod which;
-
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -26,14 +24,13 @@ use crate::plan::action::{Action, Blocked, ObjectId};
 use crate::plan::restore::check::check;
 use crate::plan::restore::report::{Said, report};
 use crate::plan::restore::{Act, DOWN, at_rest};
-use crate::postgres::Session;
+use held::Held;
 use turn::Turn;
 
 /// The kind, for the driver.
 pub(crate) struct Restores {
     context: Context,
-    /// Sessions with the lock on a database, by the Restore's UID: no other operator acts before the status of this one's act is written.
-    held: Mutex<HashMap<String, Session>>,
+    held: Held,
 }
 
 /// When the next pass is.
@@ -71,11 +68,7 @@ impl Outcome {
 
 impl Restores {
     pub fn new(context: Context) -> Self {
-        Self { context, held: Mutex::default() }
-    }
-
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Session>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { context, held: Held::default() }
     }
 
     fn now(&self) -> Timestamp {
@@ -105,7 +98,7 @@ impl Restores {
         let (outcome, is_closed) = (turn.act().await, turn.is_closed());
         let (status, session) = turn.end();
         self.measure(object, &status, Some(is_closed));
-        self.held().insert(owner.uid.clone(), session);
+        self.held.keep(owner, session);
         (status, outcome)
     }
 
@@ -151,7 +144,8 @@ impl Restores {
         // A pass that came to nothing does not know which Jobs are needed.
         let knows_tasks = outcome.is_ok();
         let outcome = outcome.unwrap_or_else(|blocked| {
-            let then = if stuck::disturbs(&status) { Then::At(self.now() + stuck::SOON) } else { Then::Wait };
+            let is_soon = stuck::is_soon(&status, blocked.reason);
+            let then = if is_soon { Then::At(self.now() + stuck::SOON) } else { Then::Wait };
             Outcome::new(Said::new(blocked.reason, blocked.message), then)
         });
         let (status, state) = report(status, generation, requested, &outcome.said, self.now());
@@ -181,7 +175,7 @@ impl Kind for Restores {
             return self.reported(RestoreStatus::default(), generation, requested, Err(blocked)).0;
         };
         // Of a pass whose status could not be written.
-        drop(self.held().remove(&owner.uid));
+        self.held.release(&owner).await;
         let (status, outcome) = self.work(object, &owner).await;
         let (report, then) = self.reported(status, generation, requested, outcome);
         if then == Then::Again {
@@ -192,7 +186,7 @@ impl Kind for Restores {
 
     async fn written(&self, object: &Restore, report: &Report) {
         let Some(owner) = Owner::of(object) else { return };
-        drop(self.held().remove(&owner.uid));
+        self.held.release(&owner).await;
         let Some(tasks) = &report.tasks else { return };
         let settled = self.context.jobs.keep_only(&owner, &object.spec.database_ref.name, tasks).await;
         if let Err(blocked) = settled {
@@ -220,6 +214,7 @@ impl Kind for Restores {
     }
 
     fn forget(&self, namespace: &str, name: &str) {
+        self.held.forget(namespace, name);
         self.context.metrics.forget_restore(namespace, name);
         let object = ObjectId { kind: Self::NAME.into(), namespace: namespace.to_owned(), name: name.to_owned() };
         self.context.jobs.forgive(&object);

@@ -11,11 +11,16 @@ use crate::plan::action::Blocked;
 use crate::plan::restore::DOWN;
 use crate::plan::restore::stranded::{Without, without};
 
-/// How soon is tried again while somebody may wait for the database.
+/// How soon is tried again while somebody may wait for the database, or nobody tells when the way is free.
 pub(super) const SOON: SignedDuration = SignedDuration::from_secs(5);
 
+/// Whether a pass that came to nothing for this reason is followed by another one soon.
+pub(super) fn is_soon(status: &RestoreStatus, reason: Reason) -> bool {
+    disturbs(status) || matches!(reason, Reason::OtherOperator | Reason::Stale)
+}
+
 /// Whether the application is without its database, or may be.
-pub(super) fn disturbs(status: &RestoreStatus) -> bool {
+fn disturbs(status: &RestoreStatus) -> bool {
     let is_between = matches!(status.step, Step::Quiescing | Step::Fencing | Step::Swapping | Step::Unfencing | Step::ScalingUp);
     is_between || status.workloads.iter().any(|workload| workload.state.as_deref() == Some(DOWN))
 }

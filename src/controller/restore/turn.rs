@@ -13,7 +13,7 @@ use crate::pass;
 use crate::plan::action::Blocked;
 use crate::plan::restore::sight::{Places, Sight};
 use crate::plan::restore::{Facts, names, replace};
-use crate::postgres::{Session, databases};
+use crate::postgres::{Session, claim, databases};
 use crate::target;
 
 /// One pass, from its session to its status.
@@ -36,7 +36,7 @@ impl<'a> Turn<'a> {
         context: &'a Context,
         object: &'a Restore,
         owner: &'a Owner,
-        mut status: RestoreStatus,
+        status: RestoreStatus,
     ) -> Result<Self, Blocked> {
         let namespace = &owner.namespace;
         let name = &object.spec.database_ref.name;
@@ -63,25 +63,44 @@ impl<'a> Turn<'a> {
         };
         let fault = |fault| pass::blocked(&format!("{what} ({login})"), &fault);
         let session = databases::maintenance(&login, &target).await.map_err(fault)?;
-        if !databases::lock(&session, &target).await.map_err(fault)? {
+        if !claim::take(&session, &target).await.map_err(fault)? {
             let message = format!("another pgreeve is at work on the restore of database {target}");
             return Err(Blocked::new(Reason::OtherOperator, message));
         }
-        unchanged(context, object, owner).await?;
-        let wanted = wanted(&target, &owner.uid, &status);
-        let sight = databases::look(&session, &wanted).await.map_err(fault)?;
-        if let Some(elsewhere) = sight.elsewhere(&status).filter(|_| status.step > Step::AwaitingConfirmation) {
+        let mut turn = Self { context, object, owner, target, session, sight: Sight::default(), status, successor: None };
+        match turn.look(&format!("{what} ({login})")).await {
+            Ok(()) => Ok(turn),
+            Err(blocked) => {
+                claim::give_back(turn.session).await;
+                Err(blocked)
+            }
+        }
+    }
+
+    /// What is so now that nobody else may change it.
+    async fn look(&mut self, what: &str) -> Result<(), Blocked> {
+        unchanged(self.context, self.object, self.owner).await?;
+        let wanted = wanted(&self.target, &self.owner.uid, &self.status);
+        let sight = databases::look(&self.session, &wanted).await;
+        self.sight = sight.map_err(|fault| pass::blocked(what, &fault))?;
+        let has_begun = self.status.step > Step::AwaitingConfirmation;
+        if let Some(elsewhere) = self.sight.elsewhere(&self.status).filter(|_| has_begun) {
             return Err(elsewhere);
         }
-        status.database = Some(target.clone());
-        let mut turn = Self { context, object, owner, target, session, sight, status, successor: None };
-        turn.successor = turn.find_successor().await?;
-        Ok(turn)
+        self.status.database = Some(self.target.clone());
+        self.successor = self.find_successor().await?;
+        Ok(())
     }
 
     /// The status, and the session whose lock stands until it is written.
     pub fn end(self) -> (RestoreStatus, Session) {
         (self.status, self.session)
+    }
+
+    /// The status alone: nobody waits for its being written.
+    pub async fn over(self) -> RestoreStatus {
+        claim::give_back(self.session).await;
+        self.status
     }
 
     /// Whether the database of the name was seen to accept no connections.

@@ -20,7 +20,7 @@ use crate::plan::action::Blocked;
 use crate::plan::backup::manifest::Manifest;
 use crate::plan::backup::{RestoreDump, Stored};
 use crate::plan::restore::names::{Failure, Proof, Witness};
-use crate::postgres::{Fault, Session, Target, databases};
+use crate::postgres::{Fault, Session, Target, claim};
 use crate::sql::restore as sql;
 use crate::storage::Store;
 
@@ -45,7 +45,7 @@ pub async fn run(task: &RestoreDump, access: &Access) -> Result<Proof, Blocked> 
     }
     let target = Target { database: task.database.clone(), ..access.target()?.clone() };
     let session = patience::session(&target).await?;
-    let locked = databases::lock(&session, &task.database).await;
+    let locked = claim::take(&session, &task.database).await;
     if !locked.map_err(|fault| crate::pass::blocked(&target.to_string(), &fault))? {
         let message = format!("another Pod is at work in database {}", task.database);
         return Err(Blocked::new(Reason::OtherOperator, message));
