@@ -67,7 +67,8 @@ SELECT d.oid, d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::
     ARRAY(SELECT p.gid FROM pg_catalog.pg_prepared_xacts p WHERE p.database = d.datname ORDER BY 1),
     ARRAY(SELECT s.slot_name::pg_catalog.text FROM pg_catalog.pg_replication_slots s WHERE s.database = d.datname ORDER BY 1),
     ARRAY(SELECT s.active FROM pg_catalog.pg_replication_slots s WHERE s.database = d.datname ORDER BY s.slot_name::pg_catalog.text),
-    ARRAY(SELECT s.subname::pg_catalog.text FROM pg_catalog.pg_subscription s WHERE s.subdbid = d.oid ORDER BY 1), d.datistemplate
+    ARRAY(SELECT s.subname::pg_catalog.text FROM pg_catalog.pg_subscription s WHERE s.subdbid = d.oid ORDER BY 1), d.datistemplate,
+    d.datconnlimit = -2
 FROM pg_catalog.pg_database d, pg_catalog.pg_roles me
 WHERE me.rolname = current_user AND (d.datname::pg_catalog.text = ANY ($1) OR d.oid = ANY ($2)
     OR pg_catalog.strpos(coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), ''), $3) > 0)
@@ -101,6 +102,7 @@ pub async fn look(session: &Session, wanted: &Wanted) -> Result<Sight, Fault> {
             slots: slots.into_iter().zip(active).collect(),
             subscriptions: row.get(12),
             is_template: row.get(13),
+            is_invalid: row.get(14),
         }
     };
     Ok(Sight {

@@ -11,6 +11,7 @@ mod fills;
 mod leave;
 mod locks;
 mod majors;
+mod moved;
 #[path = "../faults/operator.rs"]
 #[allow(dead_code, reason = "scenarios without Jobs play at another moment")]
 mod operator;

@@ -1,7 +1,7 @@
 //! Do the names of databases change alike on every version of PostgreSQL, behind either fence? What Jobs restore in between needs programs of
 //! the version, which not every machine has; this needs the server alone.
 
-use pgreeve::api::restore::{Like, RestoreStatus};
+use pgreeve::api::restore::{Like, RestoreStatus, Strategy};
 use pgreeve::plan::backup::manifest::{Grant, Properties, Setting};
 use pgreeve::plan::restore::names::{Role, Witness, beside, previous};
 use pgreeve::plan::restore::sight::{Database as Found, Places, Sight};
@@ -116,8 +116,13 @@ async fn there_and_back(major: u32, is_refused: bool) {
     assert!(stage.gets_in(&operator, &name).await && !stage.gets_in(&operator, &kept).await, "{major}");
     assert_eq!(stage.gets_in("postgres", &kept).await, is_refused, "{major}: superusers");
     let places = stage.look().await;
-    let places =
-        Places::of(&places, &name, UID, &RestoreStatus { restored_oid: Some(restored.oid.into()), ..Default::default() });
+    let places = Places::of(
+        &places,
+        &name,
+        UID,
+        Strategy::Swap,
+        &RestoreStatus { restored_oid: Some(restored.oid.into()), ..Default::default() },
+    );
     assert!(places.is_swapped(), "{major}");
     stage.swap(&now, &beside(&name, UID), Role::Restored, &away).await;
     let back = stage.find(&name).await;

@@ -34,7 +34,7 @@ impl Turn<'_> {
         let act = restore::next(&self.facts());
         match self.carry_out(act).await {
             Err(blocked) if is_away => self.hold_up(blocked),
-            Ok(outcome) if is_away && outcome.then == Then::Again => {
+            Ok(outcome) if is_away && (outcome.then == Then::Again || outcome.runs_well) => {
                 self.status.setback = None;
                 Ok(outcome)
             }
@@ -50,8 +50,10 @@ impl Turn<'_> {
                 Ok(self.give_up(failure))
             }
             None => {
-                let setback = self.setback(blocked.message.clone());
-                self.status.setback.get_or_insert(setback);
+                if replace::counts(&blocked) {
+                    let setback = self.setback(blocked.message.clone());
+                    self.status.setback.get_or_insert(setback);
+                }
                 Err(blocked)
             }
         }

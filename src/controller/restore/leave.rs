@@ -12,6 +12,7 @@ use crate::api::{Reason, Restore};
 use crate::cluster::jobs::{self, Owner};
 use crate::controller::kind::Report;
 use crate::plan::action::Blocked;
+use crate::plan::restore::farewell::{Farewell, farewell};
 use crate::plan::restore::is_up;
 use crate::plan::restore::report::Said;
 
@@ -45,6 +46,14 @@ fn is_replacing(object: &Restore, status: &RestoreStatus) -> bool {
     object.spec.strategy == Strategy::Replace && is_between && status.completed_at.is_none()
 }
 
+/// What is left of a Restore that somebody has deleted.
+enum Left {
+    /// This is still waited for.
+    Something(Said),
+    /// Nothing, and what became of its databases.
+    Nothing(Option<Farewell>),
+}
+
 impl Restores {
     /// One pass over a Restore that somebody has deleted; `None` where nothing of it is left.
     pub(super) async fn leave(&self, object: &Restore, owner: &Owner) -> Result<Option<Report>, Blocked> {
@@ -52,11 +61,13 @@ impl Restores {
         let mut status = object.status.clone().unwrap_or_default();
         let left = self.put_back(object, owner, &mut status).await;
         let waits = match left {
-            Ok(None) => {
-                self.say_farewell(object, &status).await;
+            Ok(Left::Nothing(farewell)) => {
+                if let Some(Farewell { message, is_warning }) = farewell {
+                    self.tell(object, is_warning, &message).await;
+                }
                 return Ok(None);
             }
-            Ok(Some(said)) => Ok(Outcome::new(said, Then::At(self.now() + SignedDuration::from_secs(1)))),
+            Ok(Left::Something(said)) => Ok(Outcome::new(said, Then::At(self.now() + SignedDuration::from_secs(1)))),
             Err(blocked)
                 if is_for_good(object, &status, &blocked, self.now())
                     || jobs::is_terminating(&self.context.client, &owner.namespace).await =>
@@ -73,12 +84,11 @@ impl Restores {
         Ok(Some(self.reported(status, object.metadata.generation, None, waits).0))
     }
 
-    /// What is still waited for; `None` where nothing is left to do.
-    async fn put_back(&self, object: &Restore, owner: &Owner, status: &mut RestoreStatus) -> Result<Option<Said>, Blocked> {
+    async fn put_back(&self, object: &Restore, owner: &Owner, status: &mut RestoreStatus) -> Result<Left, Blocked> {
         if status.step == Step::Done {
             let there = acts::raise_all(&self.context, owner, status).await?;
             let said = || Said::new(Reason::Restoring, format!("brings back {}", there.join(", ")));
-            return Ok((!there.is_empty()).then(said));
+            return Ok(if there.is_empty() { Left::Nothing(None) } else { Left::Something(said()) });
         }
         for _ in 0..MOST {
             let mut turn = match Turn::begin(&self.context, object, owner, status.clone()).await {
@@ -97,30 +107,16 @@ impl Restores {
                 self.context.jobs.stop(owner).await?;
             }
             let (outcome, is_closed) = (turn.let_go().await, turn.is_closed());
+            let farewell = farewell(&turn.facts());
             *status = turn.over().await;
             self.measure(object, status, Some(is_closed));
             match outcome? {
-                None => return Ok(None),
-                Some(Outcome { said, then: Then::At(_) | Then::Wait, .. }) => return Ok(Some(said)),
+                None => return Ok(Left::Nothing(farewell)),
+                Some(Outcome { said, then: Then::At(_) | Then::Wait, .. }) => return Ok(Left::Something(said)),
                 Some(_) => {}
             }
         }
-        Ok(Some(Said::new(Reason::Restoring, "puts back what the restore has touched")))
-    }
-
-    async fn say_farewell(&self, object: &Restore, status: &RestoreStatus) {
-        let database = status.database.as_deref().unwrap_or_default();
-        match status.previous_database.as_deref().filter(|_| status.step == Step::Keeping) {
-            Some(kept) => {
-                let message =
-                    format!("database {kept}, which {database} had replaced, stays: drop it when nobody needs it any more");
-                self.tell(object, true, &message).await;
-            }
-            None if status.completed_at.is_none() && status.step != Step::Done => {
-                self.tell(object, false, &format!("deleted before it was complete: database {database} is as it was")).await;
-            }
-            None => {}
-        }
+        Ok(Left::Something(Said::new(Reason::Restoring, "puts back what the restore has touched")))
     }
 
     async fn tell(&self, object: &Restore, is_warning: bool, message: &str) {

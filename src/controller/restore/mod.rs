@@ -50,19 +50,21 @@ struct Outcome {
     then: Then,
     /// The task whose Job is still needed.
     task: Option<Action>,
+    /// Whether its Job is at work, or about to be, and no try has failed before.
+    runs_well: bool,
     /// What was done, for an event.
     applied: Option<String>,
 }
 
 impl Outcome {
     fn new(said: Said, then: Then) -> Self {
-        Self { said, then, task: None, applied: None }
+        Self { said, then, task: None, runs_well: false, applied: None }
     }
 
     /// Something was done, and the next pass goes on.
     fn done(message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { said: Said::new(Reason::Restoring, message.clone()), then: Then::Again, task: None, applied: Some(message) }
+        Self { applied: Some(message.clone()), ..Self::new(Said::new(Reason::Restoring, message), Then::Again) }
     }
 }
 

@@ -28,9 +28,9 @@ impl Turn<'_> {
     /// The same, in another database of the server.
     async fn job_in(&self, other: Option<&str>, action: &Action) -> Result<Result<JobReport, Outcome>, Blocked> {
         match self.context.jobs.run_in(self.owner, &self.object.spec.database_ref.name, other, action).await {
-            Progress::Running { message, .. } => {
+            Progress::Running { message, failures } => {
                 let outcome = Outcome::new(Said::new(Reason::JobRunning, message), Then::Wait);
-                Ok(Err(Outcome { task: Some(action.clone()), ..outcome }))
+                Ok(Err(Outcome { task: Some(action.clone()), runs_well: failures == 0, ..outcome }))
             }
             Progress::Done(report) => {
                 let unreadable = |error| Blocked::new(Reason::JobFailed, format!("the report of a Job cannot be read: {error}"));
@@ -205,6 +205,9 @@ impl Turn<'_> {
         let name = names::beside(&self.target, &self.owner.uid);
         let found = self.sight.databases.iter().find(|database| database.name == name).cloned();
         let Some(database) = found else { return self.create().await };
+        if database.is_invalid {
+            return self.remove(&database).await;
+        }
         match database.witness(&self.owner.uid) {
             None if database.comment.is_none() => return self.witness(&database).await,
             None => {

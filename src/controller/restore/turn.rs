@@ -11,6 +11,7 @@ use crate::cluster::jobs::Owner;
 use crate::cluster::objects::{self, Fetched};
 use crate::pass;
 use crate::plan::action::Blocked;
+use crate::plan::restore::rivals::Of;
 use crate::plan::restore::sight::{Places, Sight};
 use crate::plan::restore::{Facts, names, replace};
 use crate::postgres::{Session, claim, databases};
@@ -56,7 +57,8 @@ impl<'a> Turn<'a> {
         }
         let ours = target::of(&context.client, &database, namespace, name).await?;
         let target = object.spec.target_database.clone().unwrap_or_else(|| ours.database.clone());
-        waits(context, object, owner, &target, &status).await?;
+        let planned = status.chosen.as_ref().and_then(|chosen| chosen.system_identifier.as_deref());
+        waits(context, object, Of { reference: &object.spec.database_ref, name: &target, system: planned }, &status).await?;
         let login = match &database.spec.admin_secret_ref {
             None => ours,
             Some(admin) => target::of_admin(&context.client, &database, namespace, name, admin).await?,
@@ -87,6 +89,8 @@ impl<'a> Turn<'a> {
         if let Some(elsewhere) = self.sight.elsewhere(&self.status).filter(|_| has_begun) {
             return Err(elsewhere);
         }
+        // Another one may have begun since, or be of the same server by another PostgresDatabase.
+        waits(self.context, self.object, self.of(), &self.status).await?;
         self.status.database = Some(self.target.clone());
         self.successor = self.find_successor().await?;
         Ok(())
@@ -114,18 +118,20 @@ impl<'a> Turn<'a> {
     }
 
     pub fn places(&self) -> Places<'_> {
-        Places::of(&self.sight, &self.target, &self.owner.uid, &self.status)
+        self.facts().places()
+    }
+
+    /// The database that it is of.
+    fn of(&self) -> Of<'_> {
+        let system = self.sight.system_identifier.as_deref();
+        Of { reference: &self.object.spec.database_ref, name: &self.target, system }
     }
 
     /// The Restore that has made the database of the name, where this one has dropped that.
     async fn find_successor(&self) -> Result<Option<String>, Blocked> {
         let Some(live) = self.places().live.filter(|_| replace::gives_way(&self.status)) else { return Ok(None) };
-        let others = others(self.context, self.object, self.owner).await?;
-        let made = |other: &Restore| {
-            let status = other.status.as_ref();
-            status.is_some_and(|status| status.completed_at.is_some() && status.restored_oid == Some(live.oid.into()))
-        };
-        Ok(others.iter().find(|other| made(other)).map(|other| other.name_any()))
+        let others = others(self.context, self.object).await?;
+        Ok(self.of().maker(&others, live.oid))
     }
 
     pub fn facts(&self) -> Facts<'_> {
@@ -168,28 +174,19 @@ async fn unchanged(context: &Context, object: &Restore, owner: &Owner) -> Result
     }
 }
 
-/// One restore of a database at a time: an older one that is under way goes first, unless it has dropped the database and failed. What is
-/// restored then ends it.
-async fn waits(context: &Context, object: &Restore, owner: &Owner, target: &str, status: &RestoreStatus) -> Result<(), Blocked> {
+/// One restore of a database at a time: an older one that is under way goes first.
+async fn waits(context: &Context, object: &Restore, of: Of<'_>, status: &RestoreStatus) -> Result<(), Blocked> {
     if status.step > Step::AwaitingConfirmation {
         return Ok(());
     }
-    for other in others(context, object, owner).await? {
-        let Some(status) = &other.status else { continue };
-        let is_same = status.database.as_deref() == Some(target);
-        let is_under_way = status.step > Step::AwaitingConfirmation && status.step < Step::Keeping;
-        if is_same && is_under_way && !replace::gives_way(status) {
-            let message = format!("Restore {} of database {target} is under way: this one begins after it", other.name_any());
-            return Err(Blocked::new(Reason::RestoreWaits, message));
-        }
-    }
-    Ok(())
+    of.waits(&others(context, object).await?).map_or(Ok(()), Err)
 }
 
-/// All other Restores of the same PostgresDatabase. One that our types cannot read does nothing.
-async fn others(context: &Context, object: &Restore, owner: &Owner) -> Result<Vec<Restore>, Blocked> {
-    let listed = objects::list_whole::<Restore>(&context.client, &owner.namespace, ListParams::default()).await;
+/// All other Restores of the namespace. One that our types cannot read does nothing.
+async fn others(context: &Context, object: &Restore) -> Result<Vec<Restore>, Blocked> {
+    let namespace = object.namespace().unwrap_or_default();
+    let listed = objects::list_whole::<Restore>(&context.client, &namespace, ListParams::default()).await;
     let listed = listed.map_err(|error| objects::unavailable("Restores", &error))?;
     let typed = listed.into_iter().filter_map(|fetched| fetched.typed.ok());
-    Ok(typed.filter(|other| other.spec.database_ref == object.spec.database_ref && other.uid() != object.uid()).collect())
+    Ok(typed.filter(|other| other.uid() != object.uid()).collect())
 }

@@ -105,7 +105,10 @@ pub(super) fn exchange(facts: &Facts<'_>, places: &Places<'_>, leaves: Option<&D
 pub(super) fn in_the_way<'a>(facts: &Facts<'_>, databases: impl Iterator<Item = &'a Database>) -> Option<String> {
     let role = &facts.sight.role;
     let mut found = Vec::new();
-    for Database { name, unendable, prepared, .. } in databases {
+    for Database { name, unendable, prepared, is_invalid, .. } in databases {
+        if *is_invalid {
+            found.push(format!("a drop of database {name} broke off, and it cannot be renamed: drop it"));
+        }
         if !unendable.is_empty() {
             found.push(format!("database {name} has sessions that role {role} may not end ({})", unendable.join(", ")));
         }

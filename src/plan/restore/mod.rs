@@ -11,11 +11,13 @@
 
 pub mod check;
 mod exchange;
+pub mod farewell;
 mod keeping;
 pub mod names;
 pub mod preflight;
 pub mod replace;
 pub mod report;
+pub mod rivals;
 pub mod selector;
 pub mod sight;
 pub mod stranded;
@@ -48,6 +50,13 @@ pub struct Facts<'a> {
     pub successor: Option<&'a str>,
     /// What time it is.
     pub now: Timestamp,
+}
+
+impl<'a> Facts<'a> {
+    /// The databases, by what they are in the restore.
+    pub fn places(&self) -> Places<'a> {
+        Places::of(self.sight, self.target, self.uid, self.spec.strategy, self.status)
+    }
 }
 
 /// The one thing that a pass does.
@@ -110,8 +119,8 @@ pub const DOWN: &str = "Down";
 
 /// Decides.
 pub fn next(facts: &Facts<'_>) -> Act {
-    let Facts { spec, status, sight, target, uid, .. } = facts;
-    let places = Places::of(sight, target, uid, status);
+    let Facts { spec, status, .. } = facts;
+    let places = facts.places();
     if status.step == Step::Done {
         return at_rest(spec, status);
     }
@@ -119,6 +128,9 @@ pub fn next(facts: &Facts<'_>) -> Act {
     if before && places.is_swapped() {
         // The operator died after the names had changed and before it had written so.
         return Act::Complete;
+    }
+    if let Some(broken) = places.broken {
+        return Act::Drop(broken.clone());
     }
     if let Some(succeeded) = replace::succeeded(facts, &places).filter(|message| status.failure.as_ref() != Some(message)) {
         return Act::GiveUp(succeeded);
@@ -165,11 +177,14 @@ pub fn at_rest(spec: &RestoreSpec, status: &RestoreStatus) -> Act {
 /// What is left to do for a Restore that somebody deletes: the database is open under its name, workloads come back, and what only the restore
 /// needed goes. A replaced database that is kept stays. Where there is none any more, the restore first goes on to its end.
 pub fn letting_go(facts: &Facts<'_>) -> Act {
-    let Facts { status, sight, target, uid, .. } = facts;
-    let places = Places::of(sight, target, uid, status);
+    let status = facts.status;
+    let places = facts.places();
     let is_done = status.step == Step::Done;
     if !is_done && replace::is_dropped(facts, &places) {
         return next(facts);
+    }
+    if let Some(broken) = places.broken.filter(|_| !is_done) {
+        return Act::Drop(broken.clone());
     }
     if let Some(back) = opening(&places).filter(|_| !is_done) {
         return back;
@@ -251,6 +266,9 @@ fn putting_back(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     let Facts { spec, status, .. } = facts;
     if let Some(back) = opening(places) {
         return back;
+    }
+    if let Some(kept_out) = replace::kept_out(facts, places) {
+        return kept_out;
     }
     if status.step != Step::ScalingUp {
         return Act::Enter(Step::ScalingUp);

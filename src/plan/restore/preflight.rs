@@ -119,7 +119,11 @@ fn what_it_is(live: &Database) -> Vec<String> {
             "database {name} is a template, which cannot be dropped and which the restored one would not be: run ALTER DATABASE {name} IS_TEMPLATE false"
         )
     };
-    (!live.is_open).then(closed).into_iter().chain(live.is_template.then(template)).collect()
+    let invalid = || {
+        format!("a drop of database {name} broke off, and nothing of it can be kept: drop it, and make it anew with strategy New")
+    };
+    let found = [(!live.is_open).then(closed), live.is_template.then(template), live.is_invalid.then(invalid)];
+    found.into_iter().flatten().collect()
 }
 
 /// What hangs on a database, so that it cannot be renamed or dropped.

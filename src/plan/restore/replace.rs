@@ -20,11 +20,18 @@ use crate::plan::action::Blocked;
 /// Longest time between two tries to restore what was dropped.
 const LONGEST: i64 = 3600;
 
-/// Whether the database was dropped, and none has its name: from then on the restore goes on, whatever happens.
+/// Whether the database was dropped, and none has its name: from then on the restore goes on, whatever happens. One that a drop broke off in
+/// counts as dropped; one that somebody else has renamed does not.
 pub fn is_dropped(facts: &Facts<'_>, places: &Places<'_>) -> bool {
     let had_one = facts.status.chosen.as_ref().is_some_and(|chosen| chosen.replaces.is_some());
-    let is_gone = places.live.is_none() && places.replaced.is_none();
+    let is_gone = places.live.is_none() && original(facts).is_none_or(|original| original.is_invalid);
     facts.spec.strategy == Strategy::Replace && facts.status.completed_at.is_none() && had_one && is_gone
+}
+
+/// The database that was chosen to be replaced, by its OID alone, whoever has done what to it.
+fn original<'a>(facts: &Facts<'a>) -> Option<&'a Database> {
+    let replaces = facts.status.chosen.as_ref()?.replaces?;
+    facts.sight.databases.iter().find(|database| i64::from(database.oid) == replaces)
 }
 
 /// Whether the database was dropped, and there is another one of its name.
@@ -59,8 +66,7 @@ pub fn is_away(facts: &Facts<'_>, places: &Places<'_>) -> bool {
 
 /// Why a restore gives up whose database has another name, after something that was to be done then has failed; `None` where it is tried again.
 pub fn gives_up(facts: &Facts<'_>, blocked: &Blocked) -> Option<String> {
-    let passes = matches!(blocked.reason, Reason::KubernetesUnavailable | Reason::Stale | Reason::OtherOperator);
-    let since = facts.status.setback.as_ref().filter(|_| !passes)?.at.0;
+    let since = facts.status.setback.as_ref().filter(|_| counts(blocked))?.at.0;
     let is_late = is_over(facts.spec, since, facts.now);
     let timeout = facts.spec.quiesce_timeout;
     is_late.then(|| {
@@ -71,6 +77,11 @@ pub fn gives_up(facts: &Facts<'_>, blocked: &Blocked) -> Option<String> {
     })
 }
 
+/// Whether what has failed says anything of what is to be done. The time of giving up does not begin with what says nothing.
+pub const fn counts(blocked: &Blocked) -> bool {
+    !matches!(blocked.reason, Reason::KubernetesUnavailable | Reason::Stale | Reason::OtherOperator)
+}
+
 /// The database gives its name away, or the restored one takes it.
 pub(super) fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     let is_verified = facts.status.verification.is_some();
@@ -78,6 +89,7 @@ pub(super) fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
     match (places.live, whole) {
         (Some(live), _) if places.is_swapped() && !live.is_open => Act::Open(live.clone()),
         (Some(_), _) if places.is_swapped() => Act::Enter(Step::ScalingUp),
+        (Some(_), _) if places.is_as_before() && facts.status.safety_backup.is_some() => given_back(facts),
         (Some(live), _) if places.is_as_before() => exchange(facts, places, Some(live), None),
         (Some(live), _) => taken(facts, places, live),
         (None, Some(restored)) => exchange(facts, places, None, Some(restored)),
@@ -88,13 +100,31 @@ pub(super) fn swapping(facts: &Facts<'_>, places: &Places<'_>) -> Act {
 /// Somebody has made a database of that name while there was none.
 fn taken(facts: &Facts<'_>, places: &Places<'_>, live: &Database) -> Act {
     let message = format!("somebody has made a database {} (OID {}) while it was replaced", facts.target, live.oid);
-    if places.replaced.is_some() || facts.status.dropped_at.is_none() {
+    if places.replaced.is_none() && facts.status.dropped_at.is_none() {
         return Act::GiveUp(message);
     }
+    let is_kept = places.replaced.map(|replaced| format!(", and the one that was there is {}", replaced.name));
     let message = format!(
-        "{message}: drop or rename it, and the restore goes on; or delete this Restore, and workloads come back to that database"
+        "{message}{}: drop or rename the new one, and the restore goes on; or delete this Restore, and workloads come back to the new one",
+        is_kept.unwrap_or_default()
     );
     Act::Refuse(Blocked::new(Reason::NameTaken, message))
+}
+
+/// What keeps the database that was there from getting its name back, before workloads may come back: somebody has given it to another one.
+pub(super) fn kept_out(facts: &Facts<'_>, places: &Places<'_>) -> Option<Act> {
+    let Facts { spec, status, .. } = facts;
+    let is_between = spec.strategy == Strategy::Replace && status.completed_at.is_none() && places.replaced.is_some();
+    let live = places.live.filter(|_| is_between && !places.is_as_before() && !places.is_swapped())?;
+    Some(taken(facts, places, live))
+}
+
+/// Somebody may have written to it since it was backed up to be dropped.
+fn given_back(facts: &Facts<'_>) -> Act {
+    let target = facts.target;
+    Act::GiveUp(format!(
+        "database {target} has its name back: somebody has given it that, or the server has lost the change, as after a failover; it may have been written to since it was backed up, so it is not dropped; create another Restore"
+    ))
 }
 
 /// The former database is backed up and dropped, and the backup restored.
@@ -104,7 +134,7 @@ pub(super) fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
         return Act::Enter(Step::ScalingUp);
     }
     if let Some(live) = places.live {
-        return if places.is_as_before() { Act::Enter(Step::Fencing) } else { taken(facts, places, live) };
+        return if places.is_as_before() { given_back(facts) } else { taken(facts, places, live) };
     }
     if let Some(replaced) = places.replaced {
         return match undroppable(replaced, "is to be dropped") {
@@ -113,6 +143,10 @@ pub(super) fn restoring(facts: &Facts<'_>, places: &Places<'_>) -> Act {
             None if status.safety_backup.is_none() && !spec.skip_safety_backup => Act::Safeguard(replaced.clone()),
             None => Act::Drop(replaced.clone()),
         };
+    }
+    if let Some(Database { name, oid, .. }) = original(facts).filter(|original| !original.is_invalid) {
+        let target = facts.target;
+        return Act::GiveUp(format!("somebody else has renamed database {target} (OID {oid}) to {name}, and it is left alone"));
     }
     let Some(restored) = places.restored else { return Act::Create };
     match restored.witness(uid) {

@@ -2,7 +2,7 @@
 
 use super::names::{Fence, Role, Witness, beside, previous};
 use crate::api::Reason;
-use crate::api::restore::RestoreStatus;
+use crate::api::restore::{RestoreStatus, Strategy};
 use crate::plan::action::Blocked;
 
 /// What was seen.
@@ -55,6 +55,8 @@ pub struct Database {
     pub subscriptions: Vec<String>,
     /// Whether it is a template, which nobody may drop.
     pub is_template: bool,
+    /// Whether a drop of it broke off: it cannot be connected to, and nothing can be done with it but to drop it. Old minor versions do not say so.
+    pub is_invalid: bool,
 }
 
 impl Sight {
@@ -104,11 +106,13 @@ pub struct Places<'a> {
     pub restored: Option<&'a Database>,
     /// What was there before, whatever it is called now.
     pub replaced: Option<&'a Database>,
+    /// One of the two of which a drop broke off: it is none of them any more.
+    pub broken: Option<&'a Database>,
 }
 
 impl<'a> Places<'a> {
     /// Finds them.
-    pub fn of(sight: &'a Sight, target: &str, uid: &str, status: &RestoreStatus) -> Self {
+    pub fn of(sight: &'a Sight, target: &str, uid: &str, strategy: Strategy, status: &RestoreStatus) -> Self {
         let find = |is: &dyn Fn(&Database) -> bool| sight.databases.iter().find(|database| is(database));
         // Another server gives the same OIDs to other databases.
         let ours = [target.to_owned(), beside(target, uid), previous(target, uid)];
@@ -122,10 +126,14 @@ impl<'a> Places<'a> {
         let replaced = oid(status.chosen.as_ref().and_then(|chosen| chosen.replaces));
         let previous = find(&|database| database.is(uid, Role::Previous));
         // A status that was lost after the names had changed: the witness of the former one says so. Where it is known which database was
-        // restored, another one of the name is somebody else's.
+        // restored, another one of the name is somebody else's, and where the former one is to be dropped first, in any case.
         let swapped = previous.filter(|previous| Some(previous.oid) == replaced.map(|replaced| replaced.oid)).and(live);
-        let swapped = swapped.filter(|_| status.restored_oid.is_none());
-        Self { live, restored: oid(status.restored_oid).or(made).or(swapped), replaced }
+        let swapped = swapped.filter(|_| status.restored_oid.is_none() && strategy == Strategy::Swap);
+        let restored = oid(status.restored_oid).or(made).or(swapped);
+        let is_broken = |found: &&Database| found.is_invalid && found.name != target;
+        let broken = [restored, replaced].into_iter().flatten().find(is_broken);
+        let whole = |found: Option<&'a Database>| found.filter(|found| !is_broken(found));
+        Self { live, restored: whole(restored), replaced: whole(replaced), broken }
     }
 
     /// Whether the restored database has the name.
@@ -158,7 +166,7 @@ mod tests {
         let database = |oid: u32, name: &str| Database { oid, name: name.into(), ..Database::default() };
         let mut sight = Sight { databases: vec![database(1, "crm"), database(2, "billing")], ..Sight::default() };
         let oids = |sight: &Sight| {
-            let places = Places::of(sight, "shop", UID, &status(None));
+            let places = Places::of(sight, "shop", UID, Strategy::Swap, &status(None));
             [places.live, places.restored, places.replaced].map(|found| found.map(|found| found.oid))
         };
         assert_eq!(oids(&sight), [None, None, None]);

@@ -2,6 +2,7 @@
 
 mod lost;
 mod model;
+mod moved;
 mod stays;
 
 use super::names::beside;

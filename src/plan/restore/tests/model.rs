@@ -5,7 +5,7 @@ mod server;
 use serde_json::json;
 
 use super::super::names::{Role, Witness, beside};
-use super::super::sight::{Database, Places, Sight};
+use super::super::sight::{Database, Sight};
 use super::super::*;
 use crate::api::restore::{Chosen, Like, Setback};
 
@@ -57,6 +57,8 @@ pub struct Model {
     pub successor: Option<&'static str>,
     /// How often workloads went.
     pub lowered: usize,
+    /// The database of which a drop breaks off, once.
+    pub breaks_drop: Option<u32>,
 }
 
 pub fn database(oid: u32, name: &str) -> Database {
@@ -91,6 +93,7 @@ impl Model {
             generation: 1,
             successor: None,
             lowered: 0,
+            breaks_drop: None,
         }
     }
 
@@ -117,8 +120,8 @@ impl Model {
             successor: self.successor,
             now: self.now,
         };
-        let places = Places::of(&sight, TARGET, UID, &self.status);
-        if replace::is_dropped(&facts(&self.status), &places) && self.status.step > Step::AwaitingConfirmation {
+        let as_written = facts(&self.status);
+        if replace::is_dropped(&as_written, &as_written.places()) && self.status.step > Step::AwaitingConfirmation {
             status.dropped_at.get_or_insert(time(self.now));
         }
         let decided = decide(&facts(&status));
@@ -137,10 +140,7 @@ impl Model {
 
     /// One pass, as the operator makes it.
     pub fn pass(&mut self, act: Act) -> Result<(), Cut> {
-        let (mut status, is_away) = self.decided(|facts| {
-            let places = Places::of(facts.sight, TARGET, UID, facts.status);
-            replace::is_away(facts, &places)
-        });
+        let (mut status, is_away) = self.decided(|facts| replace::is_away(facts, &facts.places()));
         let now = self.now;
         let enter = |status: &mut RestoreStatus, step| {
             status.step = step;
@@ -175,6 +175,10 @@ impl Model {
             Act::Drop(found) => {
                 self.effect()?;
                 self.may_go(&found);
+                if self.breaks_drop.take_if(|oid| *oid == found.oid).is_some() {
+                    self.database(found.oid).is_invalid = true;
+                    return Err(Cut);
+                }
                 self.databases.retain(|database| database.oid != found.oid);
                 if status.step < Step::Quiescing {
                     (status.restored_oid, status.verification) = (None, None);
@@ -186,7 +190,8 @@ impl Model {
                 let blocked = self.no_safety.clone().unwrap();
                 match self.decided(|facts| replace::gives_up(facts, &blocked)).1 {
                     Some(failure) => (status.failure, status.setback) = (Some(failure), None),
-                    None => drop(status.setback.get_or_insert(self.setback(blocked.message))),
+                    None if replace::counts(&blocked) => drop(status.setback.get_or_insert(self.setback(blocked.message))),
+                    None => {}
                 }
             }
             Act::Safeguard(_) => {

@@ -84,6 +84,7 @@ impl Model {
         };
         assert!(self.databases.iter().all(|database| database.name != TARGET), "two databases of one name");
         let found = self.database(comes.oid);
+        assert!(!found.is_invalid, "a database that is half dropped got the name");
         (found.name, found.is_open) = (TARGET.into(), true);
         found.comment = comes.witness(UID).and_then(|witness| witness.comment);
         if status.restored_oid == Some(comes.oid.into()) {
@@ -101,7 +102,7 @@ impl Model {
         assert_ne!(database.name, TARGET, "the database in use was dropped");
         if database.oid == ORIGINAL && self.spec.strategy == Strategy::Replace {
             assert!(self.status.proven.is_some() && self.status.safety_backup.is_some() && self.has_safety, "{:#?}", self.status);
-        } else if database.oid == ORIGINAL {
+        } else if database.oid == ORIGINAL && !database.is_invalid {
             let kept = kept_until(&self.spec, &self.status).unwrap();
             assert!(kept <= self.now && self.databases.iter().any(|live| live.name == TARGET && live.is_open));
         }
