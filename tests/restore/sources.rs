@@ -82,3 +82,45 @@ async fn the_newest_verified_backup_of_a_schedule_takes_the_place_of_another_dat
     world.stop().await;
     drop_beside(&world, &other).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_some_tables_takes_the_place_of_no_database_and_becomes_one_of_its_own() {
+    let (mut world, _) = World::copy().await;
+    let name = world.database.name.clone();
+    world.start().await;
+    world.start_node();
+    let content = json!({"excludeTables": [{"name": "events"}, {"name": "events_1"}]});
+    let settings = json!({"destination": {"pvc": {"claimName": "backups"}}, "content": content, "databaseRef": {"name": "db"}});
+    let labels: BTreeMap<&str, &str> = [("pgreeve.dev/schedule", "nightly")].into();
+    let object = json!({"apiVersion": "pgreeve.dev/v1alpha1", "kind": "Backup", "metadata": {"name": "part", "labels": labels}, "spec": settings});
+    world.api("Backup").create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    world.wait_for("Backup", "part", "Verified", "True", None).await;
+    let message = |status: &Value| {
+        let conditions = status["conditions"].as_array().unwrap();
+        conditions.iter().find(|found| found["type"] == "Ready").unwrap()["message"].as_str().unwrap().to_owned()
+    };
+    let restore = async |restore: &str, source: Value, more: Value| {
+        let mut spec = json!({"databaseRef": {"name": "db"}, "source": source});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.create("Restore", restore, spec).await;
+    };
+    let (newest, this) = (json!({"scheduleRef": {"name": "nightly"}}), json!({"backupRef": {"name": "part"}}));
+    restore("newest", newest, json!({"confirm": name})).await;
+    let said = message(&world.wait("newest", "Ready", "False", "BackupMissing").await);
+    assert!(said.contains("no verified Backup of the whole database: part hold"), "{said}");
+    for strategy in ["Swap", "Replace"] {
+        let named = strategy.to_lowercase();
+        restore(&named, this.clone(), json!({"confirm": name, "strategy": strategy})).await;
+        let status = world.wait(&named, "Stalled", "True", "Unsupported").await;
+        let said = message(&status);
+        assert!(said.contains("leaves out the tables public.events, public.events_1"), "{said}");
+        assert!(status["plan"]["summary"].as_str().unwrap().contains("the backup leaves out the tables"), "{status:#}");
+    }
+    assert_eq!((world.databases().await.len(), world.one(&name, "select count(*) from events").await), (1, 3000));
+    let other = format!("{name}__part");
+    restore("new", this, json!({"strategy": "New", "targetDatabase": other})).await;
+    world.wait("new", "Complete", "True", "Restored").await;
+    assert_eq!(world.one(&other, "select count(*) from users").await, 5);
+    assert_eq!(world.one(&other, "select count(*) from pg_class where relname like 'events%'").await, 0);
+    world.stop().await;
+}

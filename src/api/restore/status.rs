@@ -140,6 +140,12 @@ pub struct Chosen {
     pub tables: Tables,
     /// How the database is made.
     pub like: Like,
+    /// What the backup was told not to hold of its database: such a one becomes a database of its own, and takes the place of none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+    /// What else it does not hold although the database did, such as the rows of unlogged tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<String>,
 }
 
 /// How a database is made.

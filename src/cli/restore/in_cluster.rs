@@ -122,6 +122,16 @@ enum Way {
     New,
 }
 
+impl From<Way> for Strategy {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Swap => Self::Swap,
+            Way::Replace => Self::Replace,
+            Way::New => Self::New,
+        }
+    }
+}
+
 /// What came of asking for the word.
 enum Word {
     /// It was given, and the restore goes on.
@@ -151,7 +161,7 @@ impl InCluster {
             Cluster::find(self.context.as_deref(), "a Restore is made in a cluster: run this where one is at hand").await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| cluster.namespace.clone());
         let database = self.database(&cluster, &namespace).await?;
-        let source = pick::source(&self.source, &cluster, &namespace, &database).await?;
+        let source = pick::source(&self.source, self.strategy.into(), &cluster, (&namespace, &database)).await?;
         let wanted = self.object(&namespace, &database, source, globals)?;
         let made = cluster.create(&namespace, &wanted).await?;
         let name = made.name_any();
@@ -189,11 +199,7 @@ impl InCluster {
 
     /// The Restore as it is first written.
     fn object(&self, namespace: &str, database: &str, source: RestoreSource, globals: &Globals) -> Result<Restore, Failure> {
-        let strategy = match self.strategy {
-            Way::Swap => Strategy::Swap,
-            Way::Replace => Strategy::Replace,
-            Way::New => Strategy::New,
-        };
+        let strategy = Strategy::from(self.strategy);
         let usual = || format!("{database}-{}", globals.now().strftime("%Y%m%d-%H%M%S"));
         let mut spec = json!({
             "databaseRef": DatabaseRef { name: database.to_owned() }, "source": source, "strategy": strategy, "dryRun": true,

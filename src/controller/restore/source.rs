@@ -6,10 +6,11 @@ use kube::api::ListParams;
 
 use crate::api::backup::{Encryption, SCHEDULE_LABEL};
 use crate::api::condition::find;
-use crate::api::restore::{Pick, RestoreSource, ScheduleSource};
+use crate::api::restore::{RestoreSource, ScheduleSource, Strategy};
 use crate::api::{Backup, Reason};
 use crate::cluster::objects::{self, Fetched};
 use crate::plan::action::Blocked;
+use crate::plan::backup::newest::Newest;
 use crate::plan::backup::{Stored, manifest};
 
 /// A backup that was found.
@@ -26,7 +27,7 @@ pub struct Found {
 ///
 /// # Errors
 /// Why there is none.
-pub async fn find_source(client: &Client, namespace: &str, source: &RestoreSource) -> Result<Found, Blocked> {
+pub async fn find_source(client: &Client, namespace: &str, source: &RestoreSource, strategy: Strategy) -> Result<Found, Blocked> {
     match source {
         RestoreSource { backup_ref: Some(backup), .. } => {
             let found = objects::fetch::<Backup>(client, namespace, &backup.name).await;
@@ -35,7 +36,7 @@ pub async fn find_source(client: &Client, namespace: &str, source: &RestoreSourc
             let absent = || missing(format!("there is no {what} in namespace {namespace}; correct spec.source.backupRef"));
             of_backup(found.ok_or_else(absent)?)
         }
-        RestoreSource { schedule_ref: Some(schedule), .. } => of_schedule(client, namespace, schedule).await,
+        RestoreSource { schedule_ref: Some(schedule), .. } => of_schedule(client, namespace, schedule, strategy).await,
         RestoreSource { url: Some(url), destination: Some(destination), identity_secret_ref, .. } => {
             let directory = url.strip_prefix(&format!("{destination}/")).and_then(|key| key.strip_suffix(manifest::NAME));
             let directory = directory.map(|key| key.trim_end_matches('/').to_owned()).filter(|key| !key.is_empty());
@@ -70,36 +71,18 @@ fn of_backup(found: Fetched<Backup>) -> Result<Found, Blocked> {
 }
 
 /// The newest by its snapshot, which is what a restore leads back to.
-async fn of_schedule(client: &Client, namespace: &str, source: &ScheduleSource) -> Result<Found, Blocked> {
+async fn of_schedule(client: &Client, namespace: &str, source: &ScheduleSource, strategy: Strategy) -> Result<Found, Blocked> {
     let schedule = &source.name;
     let listed = ListParams::default().labels(&format!("{SCHEDULE_LABEL}={schedule}"));
     let listed = objects::list::<Backup>(client, namespace, listed).await;
     let listed = listed.map_err(|error| objects::unavailable(&format!("Backups of BackupSchedule {schedule}"), &error))?;
-    let mut newest: Option<(jiff::Timestamp, Fetched<Backup>)> = None;
+    let (mut newest, mut best) = (Newest::new(source.pick, strategy), None);
     for name in listed.iter().map(|fetched| fetched.raw.name_any()) {
         // Lists come without statuses.
         let found = objects::fetch::<Backup>(client, namespace, &name).await;
         let found = found.map_err(|error| objects::unavailable(&format!("Backup {name}"), &error))?;
-        let Some(fetched) = found else { continue };
-        let at = fetched.typed.as_ref().ok().and_then(|backup| serves(backup, source.pick));
-        if let Some(at) = at.filter(|at| newest.as_ref().is_none_or(|(best, _)| best < at)) {
-            newest = Some((at, fetched));
-        }
+        best = found.filter(|found| found.typed.as_ref().is_ok_and(|backup| newest.note(backup))).or(best);
     }
-    match newest {
-        Some((_, fetched)) => of_backup(fetched),
-        None => {
-            let kind = if source.pick == Pick::LatestVerified { "verified" } else { "complete" };
-            Err(missing(format!("BackupSchedule {schedule} has no {kind} Backup in namespace {namespace}")))
-        }
-    }
-}
-
-/// When the snapshot of a backup was taken, if it is one to choose.
-fn serves(backup: &Backup, pick: Pick) -> Option<jiff::Timestamp> {
-    let status = backup.status.as_ref()?;
-    let is_true = |kind: &str| find(&status.conditions, kind).is_some_and(|found| found.status == "True");
-    let counts = is_true("Complete") && (pick == Pick::Latest || is_true("Verified"));
-    let at = status.snapshot_at.as_ref().or(status.completed_at.as_ref())?.0;
-    counts.then_some(at)
+    let none = || missing(format!("BackupSchedule {schedule} has {} in namespace {namespace}", newest.none()));
+    best.ok_or_else(none).and_then(of_backup)
 }

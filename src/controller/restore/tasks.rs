@@ -42,7 +42,7 @@ impl Turn<'_> {
 
     pub(super) async fn inspect(&mut self) -> Result<Outcome, Blocked> {
         let source = &self.object.spec.source;
-        let found = source::find_source(&self.context.client, &self.owner.namespace, source).await?;
+        let found = source::find_source(&self.context.client, &self.owner.namespace, source, self.object.spec.strategy).await?;
         let inspect = InspectBackup {
             backup: found.backup.clone(),
             stored: found.stored.clone(),
@@ -88,6 +88,8 @@ impl Turn<'_> {
             bytes: inspected.bytes,
             tables: inspected.tables,
             like: inspected.like,
+            lacks: inspected.lacks,
+            omitted: inspected.omitted,
         }
     }
 

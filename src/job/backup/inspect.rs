@@ -8,9 +8,10 @@ use super::super::Access;
 use super::verify;
 use crate::api::Reason;
 use crate::api::backup::{DumpFormat, Tables, What};
+use crate::api::condition::shorten;
 use crate::api::restore::Like;
 use crate::plan::action::Blocked;
-use crate::plan::backup::{InspectBackup, Manifest, manifest};
+use crate::plan::backup::{InspectBackup, Manifest, manifest, partial};
 use crate::plan::hex;
 use crate::postgres::{Session, databases, server};
 use crate::storage::Store;
@@ -36,6 +37,12 @@ pub struct Inspected {
     pub tables: Tables,
     /// How the database was made.
     pub like: Like,
+    /// What it was told not to hold of the database.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+    /// What else it does not hold although the database did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<String>,
 }
 
 /// Names in a message.
@@ -71,7 +78,14 @@ pub async fn run(task: &InspectBackup, access: &Access) -> Result<Inspected, Blo
             locale: properties.locale,
             icu_rules: properties.icu_rules,
         },
+        lacks: briefly(&partial::lacks(&manifest.content)),
+        omitted: briefly(&manifest.omitted),
     })
+}
+
+/// A report has little room.
+fn briefly(lines: &[String]) -> Vec<String> {
+    lines.iter().take(6).map(|line| shorten(line, 200)).collect()
 }
 
 /// SHA-256 in hexadecimal.

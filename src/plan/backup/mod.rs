@@ -4,6 +4,8 @@ pub mod check;
 pub mod course;
 pub mod keep;
 pub mod manifest;
+pub mod newest;
+pub mod partial;
 pub mod progress;
 pub mod round;
 pub mod segments;

@@ -25,6 +25,9 @@ pub fn next(facts: &Facts<'_>, places: &Places<'_>) -> Act {
         // Nobody has confirmed anything yet, or has meant another database or server.
         return Act::Inspect;
     }
+    if live.is_some() && !chosen.lacks.is_empty() {
+        return Act::Refuse(of_a_part(facts, chosen));
+    }
     if spec.dry_run {
         return Act::Await("the plan is complete; nothing is done because spec.dryRun is true".into());
     }
@@ -42,6 +45,16 @@ pub fn next(facts: &Facts<'_>, places: &Places<'_>) -> Act {
         Some(confirm) => Act::Await(format!("spec.confirm is {confirm} and must be {wanted}: nothing is done")),
         None => Act::Await(format!("set spec.confirm to {wanted} to have database {target} replaced")),
     }
+}
+
+/// What the backup lacks would be gone with the database that is replaced.
+fn of_a_part(facts: &Facts<'_>, chosen: &Chosen) -> Blocked {
+    let (target, backup) = (facts.target, facts.status.backup.as_ref().unwrap_or(&chosen.url));
+    let message = format!(
+        "Backup {backup} {}, and database {target} would be replaced by what is in it: create a Restore with strategy New and a targetDatabase, or of a backup of the whole database",
+        chosen.lacks.join(" and ")
+    );
+    Blocked::new(Reason::Unsupported, message)
 }
 
 /// Everything that is in the way, in the order in which it is said.
@@ -204,12 +217,18 @@ pub fn plan(facts: &Facts<'_>, chosen: &Chosen, workloads: &[ScaledWorkload]) ->
     if !workloads.is_empty() {
         actions.push("bring the workloads back to what they had".into());
     }
-    let summary = match live {
+    let mut summary = match live {
         Some(_) => {
             format!("database {target} goes back to {moment}: everything written after that is lost with the replaced database")
         }
         None => format!("database {target} is made as it was at {moment}"),
     };
+    if !chosen.lacks.is_empty() {
+        summary.push_str(&format!("; the backup {}", chosen.lacks.join(" and ")));
+    }
+    if !chosen.omitted.is_empty() {
+        summary.push_str(&format!("; not in the backup: {}", chosen.omitted.join("; ")));
+    }
     let fingerprint = fingerprint(facts, chosen, workloads);
     // Of many workloads some are left out: what becomes of the database is always said. They come after the first line.
     let more = actions.len().saturating_sub(LISTED).min(workloads.len());

@@ -8,6 +8,7 @@ mod stays;
 use super::names::beside;
 use super::*;
 use crate::api::Reason;
+use crate::api::restore::Chosen;
 use model::{Filling, Model, ORIGINAL, TARGET, UID, database, workload};
 
 /// Every place where it can be cut off, and none.
@@ -157,6 +158,26 @@ fn what_is_in_the_way_is_said_before_anything_is_touched() {
         sight.databases[0].slots = vec![("s".into(), false)];
     };
     assert_eq!(refusal(&replaces), Reason::DatabaseInUse);
+}
+
+#[test]
+fn a_backup_of_a_part_of_a_database_becomes_one_of_its_own_and_takes_the_place_of_none() {
+    for strategy in ["Swap", "Replace"] {
+        let mut model = Model::new(strategy, Filling::Whole, None);
+        model.lacks = vec!["leaves out the tables public.audit".into()];
+        let Act::Refuse(Blocked { reason: Reason::Unsupported, message }) = model.run() else { panic!("{:#?}", model.status) };
+        assert!(message.contains("leaves out the tables public.audit") && message.contains("strategy New"), "{message}");
+        assert_eq!((model.status.step, model.databases.len(), model.lowered), (Step::Preflight, 1, 0), "{strategy}");
+    }
+    let mut new = Model::new("New", Filling::Whole, None);
+    new.lacks = vec!["holds only the tables public.orders".into()];
+    assert_eq!((new.run(), new.live().oid >= 100), (Act::Rest, true));
+    let chosen = Chosen { omitted: vec!["3 large objects".into()], ..new.chosen() };
+    let summary = new.decided(|facts| preflight::plan(facts, &chosen, &[])).1.summary;
+    assert!(
+        summary.ends_with("; the backup holds only the tables public.orders; not in the backup: 3 large objects"),
+        "{summary}"
+    );
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub struct Model {
     pub lowered: usize,
     /// The database of which a drop breaks off, once.
     pub breaks_drop: Option<u32>,
+    /// What the backup lacks.
+    pub lacks: Vec<String>,
 }
 
 pub fn database(oid: u32, name: &str) -> Database {
@@ -94,6 +96,7 @@ impl Model {
             successor: None,
             lowered: 0,
             breaks_drop: None,
+            lacks: vec![],
         }
     }
 
@@ -263,6 +266,8 @@ impl Model {
             bytes: 1,
             tables: crate::api::backup::Tables::default(),
             like: Like::default(),
+            lacks: self.lacks.clone(),
+            omitted: vec![],
         }
     }
 
