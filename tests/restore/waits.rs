@@ -143,6 +143,23 @@ async fn two_restores_of_a_database_come_one_after_the_other_and_the_first_canno
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_waits_for_one_that_comes_to_the_same_database_by_another_name() {
+    let (mut world, backup) = World::copy().await;
+    let name = world.database.name.clone();
+    let connection = json!({"connection": {"secretRef": {"name": "db"}, "tls": {"mode": "Disable"}}});
+    world.create("PostgresDatabase", "again", connection).await;
+    world.start().await;
+    made(&mut world, "one", &backup, json!({})).await;
+    let source = json!({"url": backup.url, "destination": {"pvc": {"claimName": "backups"}}});
+    world.create("Restore", "two", json!({"databaseRef": {"name": "again"}, "source": source, "confirm": name})).await;
+    world.wait("two", "Ready", "False", "RestoreWaits").await;
+    world.start_node();
+    world.wait("one", "Complete", "True", "Restored").await;
+    world.wait("two", "Complete", "True", "Restored").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_was_dropped_and_cannot_be_made_again_comes_back_by_another_restore() {
     let (mut world, backup) = World::copy().await;
     let name = world.database.name.clone();
