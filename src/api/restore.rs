@@ -154,7 +154,7 @@ pub struct ScheduleSource {
     /// Name of a BackupSchedule in the same namespace.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Which of its backups.
+    /// Which of its backups. Those that hold a part of their database are passed over, unless the strategy is New.
     #[serde(default)]
     pub pick: Pick,
 }
