@@ -122,6 +122,14 @@ pub(super) fn invalid(message: String) -> Blocked {
     Blocked::new(Reason::InvalidSpec, message)
 }
 
+/// The refusal of what would lose its volumes.
+pub(super) fn loses_volumes(name: &str) -> Blocked {
+    invalid(format!(
+        "workloads: StatefulSet {name}: its spec.persistentVolumeClaimRetentionPolicy.whenScaled is Delete, so that its volumes and what is on \
+         them would be removed when it is scaled to nothing; set it to Retain, or leave the StatefulSet out"
+    ))
+}
+
 /// The refusal that an error of the API server about a workload amounts to.
 pub(super) fn refused(what: &str, error: &kube::Error) -> Blocked {
     match error {

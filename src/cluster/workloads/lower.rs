@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::hold::{Held, hold};
-use super::kind::Kind;
+use super::kind::{Kind, loses_volumes};
 use super::scale::{Found, Level};
 use super::witness::{RestoreId, Witness};
 use super::{DOWN, Failure, Lowered, TRIES, pods};
@@ -38,6 +38,10 @@ async fn once(client: &Client, kind: &Kind, restore: &RestoreId, workload: &mut 
         return Err(Failure::Blocked(Blocked::new(Reason::WorkloadTaken, message)));
     }
     let was_up = !found.level.is_down();
+    // Said in the preflight too; it may have been set since.
+    if was_up && found.loses_volumes() {
+        return Err(Failure::Blocked(loses_volumes(&workload.name)));
+    }
     let nothing = if workload.replicas.is_some() { Level::Replicas(0) } else { Level::Suspended(true) };
     let level = was_up.then_some(nothing);
     let has_holds = workload.held.iter().any(|entry| Held::parse(entry).is_some());

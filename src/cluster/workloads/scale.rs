@@ -92,6 +92,12 @@ impl Found {
         Ok(())
     }
 
+    /// Whether Kubernetes removes its volumes, with what is on them, when it is scaled down.
+    pub fn loses_volumes(&self) -> bool {
+        self.kind.resource.kind == "StatefulSet"
+            && self.object.data["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete"
+    }
+
     /// Whether its controller has seen what it asks for, so that what it lacks it will not make any more.
     pub fn is_seen(&self) -> bool {
         let seen = self.object.data["status"]["observedGeneration"].as_i64();

@@ -3,7 +3,7 @@
 use kube::api::{DynamicObject, ListParams};
 use kube::{Client, ResourceExt as _};
 
-use super::kind::{How, Kind, forbidden, invalid, may_patch, refused};
+use super::kind::{How, Kind, forbidden, invalid, loses_volumes, may_patch, refused};
 use super::rivals::Rivals;
 use super::scale::{Found, Level};
 use super::witness::Witness;
@@ -132,6 +132,9 @@ fn recorded(found: &Found, held: Vec<String>) -> Result<ScaledWorkload, Blocked>
             resource.kind, owner.name
         );
         return Err(invalid(message));
+    }
+    if found.loses_volumes() {
+        return Err(loses_volumes(&name));
     }
     let (replicas, suspended) = match found.level {
         Level::Replicas(replicas) => (Some(replicas), None),

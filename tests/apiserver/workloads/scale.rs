@@ -3,6 +3,7 @@
 use kube::ResourceExt as _;
 use kube::api::{Api, PostParams};
 use pgreeve::api::Reason;
+use pgreeve::api::restore::ScaledWorkload;
 use pgreeve::cluster::workloads::{self, DOWN, Lowered, RESTORE_STATE, RESTORED_BY, UP};
 use serde_json::{Value, json};
 
@@ -32,6 +33,35 @@ async fn what_is_scaled_goes_to_nothing_and_comes_back_to_exactly_what_it_had() 
             (before.data["spec"].clone(), before.labels(), before.annotations())
         );
     }
+}
+
+#[tokio::test]
+async fn a_statefulset_that_would_lose_its_volumes_is_refused_before_and_when_its_turn_comes() {
+    let stage = Stage::new().await;
+    let says = |retention: &str| json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": retention}}});
+    stage.scaled("StatefulSet", "queue", 2).await;
+    stage.merge("StatefulSet", "queue", says("Delete")).await;
+    let wanted = json!([{"kind": "StatefulSet", "name": "queue"}]);
+    let refused = stage.find(wanted.clone()).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::InvalidSpec);
+    let words = ["StatefulSet queue", "spec.persistentVolumeClaimRetentionPolicy.whenScaled is Delete", "set it to Retain"];
+    assert!(words.iter().all(|words| refused.message.contains(words)), "{}", refused.message);
+    stage.merge("StatefulSet", "queue", says("Retain")).await;
+    let mut workload = stage.record("StatefulSet", "queue").await;
+    stage.merge("StatefulSet", "queue", says("Delete")).await;
+    let before = stage.get("StatefulSet", "queue").await;
+    let lower =
+        async |workload: &mut ScaledWorkload| workloads::lower(&stage.client, &stage.namespace, &stage.restore, workload).await;
+    let late = lower(&mut workload).await.unwrap_err();
+    assert!(late.message.contains("whenScaled is Delete"), "{}", late.message);
+    let after = stage.get("StatefulSet", "queue").await;
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "nothing was changed");
+    stage.merge("StatefulSet", "queue", says("Retain")).await;
+    assert_eq!(lower(&mut workload).await.unwrap(), Lowered::Gone);
+    // It comes back whatever it says by then.
+    stage.merge("StatefulSet", "queue", says("Delete")).await;
+    assert!(stage.raise(&mut workload).await);
+    assert_eq!(stage.replicas("StatefulSet", "queue").await, 2);
 }
 
 #[tokio::test]
