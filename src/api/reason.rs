@@ -95,6 +95,7 @@ reasons! {
     WorkloadTaken: Waiting, "Another Restore has scaled the workload to nothing.", "Wait until that one has brought it back; the message names both.";
     HoldsUnknown: Waiting, "The RetentionHolds could not be read, so nothing goes.", "Nothing to do if the API server was briefly away; check the operator's RBAC if it repeats.";
     InvalidSpec: Stalled, "The spec asks for something that cannot be done.", "Change the field that the message names.";
+    StatusUnreadable: Stalled, "The object's status cannot be read, so the object is left alone: another version of pgreeve wrote it.", "Run the version that wrote it. Only where nothing of it is needed, remove the status, and the object begins anew.";
     DatabaseNotFound: Stalled, "No PostgresDatabase of that name is in this namespace.", "Create it, or correct spec.databaseRef.name.";
     SecretNotFound: Stalled, "The Secret with the connection does not exist or may not be read.", "Create the Secret, correct its name, or grant the operator get on Secrets in this namespace.";
     SecretInvalid: Stalled, "The Secret lacks a key or a value that the connection needs.", "Add the key that the message names, or map it with spec.connection.keys.";

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::Context;
 use super::jobs::Progress;
 use super::kind::{self, Report};
+use super::unread;
 use crate::api::backup::{
     BackupStatus, DeletionPolicy, REPLACED_BY_ANNOTATION, RESTORE_TEST_ANNOTATION, SCHEDULE_LABEL, VerifyLevel,
 };
@@ -207,6 +208,11 @@ impl kind::Kind for Backups {
 
     async fn finalize(&self, backup: &Backup) -> Result<Option<Report>, Blocked> {
         self.removed(backup).await
+    }
+
+    /// While it stands, the store says what became of it. Where its objects are, only its status says.
+    fn unread(&self, status: &Value, is_deleted: bool) -> Vec<String> {
+        if is_deleted { unread::fields::<BackupStatus>(status) } else { vec![] }
     }
 
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report {

@@ -153,7 +153,8 @@ impl Schedules {
         for fetched in found.map_err(|error| objects::unavailable("Restores", &error))? {
             let name = fetched.raw.name_any();
             match fetched.typed {
-                Ok(restore) => uses.note(&name, &restore),
+                Ok(restore) if restore.status.is_some() || fetched.raw.data["status"].is_null() => uses.note(&name, &restore),
+                Ok(_) => uses.note_unread(&name, &fetched.raw.data["status"], "its status was written by another version"),
                 Err(why) => uses.note_unread(&name, &fetched.raw.data["status"], &why),
             }
         }

@@ -26,6 +26,7 @@ use super::Context;
 use super::backoff::Backoff;
 use super::kind::{Kind, Report};
 use super::nudge::Nudge;
+use super::unread;
 use crate::api::backup::RESTORE_TEST_ANNOTATION;
 use crate::api::condition::{READY, find};
 use crate::api::{APPROVE_ANNOTATION, REQUESTED_AT_ANNOTATION, Reason};
@@ -177,6 +178,10 @@ impl<K: Kind> Drive<K> {
         let Some(Fetched { raw, typed }) = fetched else { return Ok(None) };
         let before = raw.data.get("status").cloned().unwrap_or(Value::Null);
         let is_deleted = raw.metadata.deletion_timestamp.is_some();
+        let unread = self.kind.unread(&before, is_deleted);
+        if !unread.is_empty() && (!is_deleted || is_kept::<K>(&raw)) {
+            return Ok(Some(self.leave_alone(&raw, &before, &unread).await));
+        }
         let (raw, report) = match &typed {
             Ok(object) if is_deleted => match self.finalize(&raw, object).await? {
                 Some(report) => (raw, report),
@@ -214,10 +219,26 @@ impl<K: Kind> Drive<K> {
         Ok(Some(report))
     }
 
+    /// An object whose status cannot be read. Where nothing can be written into it without a loss, the event and the log say so.
+    async fn leave_alone(&self, raw: &DynamicObject, before: &Value, unread: &[String]) -> Report {
+        let (namespace, name) = (raw.namespace().unwrap_or_default(), raw.name_any());
+        let blocked = unread::blocked(K::NAME, raw, unread);
+        let report = unread::report(raw, &blocked, self.context.config.clock.now());
+        tracing::warn!(kind = K::NAME, namespace, name, error = %blocked.message, "pass");
+        self.measure(&namespace, &name, &report);
+        if !report.status.is_null()
+            && let Err(error) =
+                objects::apply_status::<K::Object>(&self.context.client, raw, K::FIELD_MANAGER, &report.status).await
+        {
+            tracing::warn!(kind = K::NAME, namespace, name, %error, "the conditions of a status that cannot be read");
+        }
+        self.tell(raw, before, &report).await;
+        report
+    }
+
     /// One pass over a deleted object. `None` where nothing keeps it any more.
     async fn finalize(&self, raw: &DynamicObject, object: &K::Object) -> Result<Option<Report>, Blocked> {
-        let is_kept = K::FINALIZER.is_some_and(|finalizer| raw.finalizers().iter().any(|found| found == finalizer));
-        if !is_kept {
+        if !is_kept::<K>(raw) {
             return Ok(None);
         }
         let report = self.kind.finalize(object).await?;
@@ -284,6 +305,11 @@ impl<K: Kind> Drive<K> {
             self.forget(&object);
         }
     }
+}
+
+/// Whether a deleted object stays until we let it go.
+fn is_kept<K: Kind>(raw: &DynamicObject) -> bool {
+    K::FINALIZER.is_some_and(|finalizer| raw.finalizers().iter().any(|found| found == finalizer))
 }
 
 /// The object that an event is about.

@@ -39,6 +39,12 @@ pub(crate) trait Kind: Send + Sync + 'static {
         std::future::ready(())
     }
 
+    /// The fields of a status that cannot be read, where what it remembers would be done again were it forgotten, or left undone: then the object is
+    /// left alone. Elsewhere such a status is written anew.
+    fn unread(&self, _status: &Value, _is_deleted: bool) -> Vec<String> {
+        vec![]
+    }
+
     /// The status of an object whose spec our types cannot read.
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report;
 

@@ -16,6 +16,7 @@ mod retention_hold;
 mod retention_policy;
 mod sessions;
 pub mod sweeper;
+mod unread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -65,6 +65,10 @@ pub(crate) trait Reporting: Policy + Send + 'static {
     fn begins(&mut self, _plan: &Plan, _now: Timestamp) -> Option<String> {
         None
     }
+    /// The fields of a status that cannot be read, where it remembers what must not be done twice.
+    fn unread(_status: &Value) -> Vec<String> {
+        vec![]
+    }
     /// The whole status; what was found is absent where nothing could be observed.
     fn status(object: &Self::Object, common: PolicyStatus, found: Option<(&Self, &Self::Facts)>, now: Timestamp) -> Value;
     /// Its series in the metrics.
@@ -278,6 +282,10 @@ impl<P: Reporting> Kind for PolicyKind<P> {
             tracing::debug!(error = %blocked.message, "Jobs that are not needed any more");
         }
         self.count_failures(object, &owner, tasks);
+    }
+
+    fn unread(&self, status: &Value, _is_deleted: bool) -> Vec<String> {
+        P::unread(status)
     }
 
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report {

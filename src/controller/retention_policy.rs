@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Context;
 use super::jobs::{Jobs, Progress};
 use super::policy::{PolicyKind, Reporting};
+use super::unread;
 use crate::api::retention_policy::{Exported, RetentionRun, RowProgress};
 use crate::api::{
     Mode, PolicySettings, PolicyStatus, Reason, RetentionHold, RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus,
@@ -203,6 +204,11 @@ impl Reporting for Managed {
         let partitions = targets.iter().map(|oid| i64::from(*oid)).collect();
         self.run = Some(RetentionRun { started_at: Time(now), fingerprint: plan.fingerprint(), partitions });
         Some(message)
+    }
+
+    /// Forgotten, a run would begin again, outside its schedule and beyond what one may remove.
+    fn unread(status: &Value) -> Vec<String> {
+        unread::fields::<RetentionPolicyStatus>(status)
     }
 
     fn status(object: &RetentionPolicy, policy: PolicyStatus, found: Option<(&Self, &Leaving)>, _now: Timestamp) -> Value {

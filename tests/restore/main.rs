@@ -20,6 +20,7 @@ mod server;
 mod sources;
 mod stuck;
 mod swap;
+mod unread;
 mod versions;
 mod waits;
 mod watch;

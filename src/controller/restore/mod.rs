@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::Context;
 use super::kind::{Kind, Report};
+use super::unread;
 use crate::api::restore::{RestoreStatus, Step, Strategy};
 use crate::api::{Reason, Restore};
 use crate::cluster::jobs::Owner;
@@ -207,6 +208,10 @@ impl Kind for Restores {
             Some(owner) => self.leave(object, &owner).await,
             None => Ok(None),
         }
+    }
+
+    fn unread(&self, status: &Value, _is_deleted: bool) -> Vec<String> {
+        unread::fields::<RestoreStatus>(status)
     }
 
     fn unreadable(&self, previous: &Value, generation: Option<i64>, blocked: &Blocked) -> Report {

@@ -179,14 +179,36 @@ async fn waits(context: &Context, object: &Restore, of: Of<'_>, status: &Restore
     if status.step > Step::AwaitingConfirmation {
         return Ok(());
     }
-    of.waits(&others(context, object).await?).map_or(Ok(()), Err)
+    let listed = list(context, object).await?;
+    let is_near = |other: &&Fetched<Restore>| {
+        other.typed.as_ref().is_ok_and(|other| other.spec.database_ref == object.spec.database_ref)
+    };
+    if let Some(unread) = listed.iter().filter(is_near).find(|other| may_be_under_way(other)) {
+        let message =
+            format!("Restore {} may be under way, and its status cannot be read: see what it says", unread.raw.name_any());
+        return Err(Blocked::new(Reason::RestoreWaits, message));
+    }
+    let others: Vec<Restore> = listed.into_iter().filter_map(|other| other.typed.ok()).collect();
+    of.waits(&others).map_or(Ok(()), Err)
 }
 
 /// All other Restores of the namespace. One that our types cannot read does nothing.
 async fn others(context: &Context, object: &Restore) -> Result<Vec<Restore>, Blocked> {
+    Ok(list(context, object).await?.into_iter().filter_map(|other| other.typed.ok()).collect())
+}
+
+async fn list(context: &Context, object: &Restore) -> Result<Vec<Fetched<Restore>>, Blocked> {
     let namespace = object.namespace().unwrap_or_default();
     let listed = objects::list_whole::<Restore>(&context.client, &namespace, ListParams::default()).await;
-    let listed = listed.map_err(|error| objects::unavailable("Restores", &error))?;
-    let typed = listed.into_iter().filter_map(|fetched| fetched.typed.ok());
-    Ok(typed.filter(|other| other.uid() != object.uid()).collect())
+    let mut listed = listed.map_err(|error| objects::unavailable("Restores", &error))?;
+    listed.retain(|other| other.raw.uid() != object.uid());
+    Ok(listed)
+}
+
+/// Whether it has a status that our types cannot read, and whose step does not say that nothing is on its way.
+fn may_be_under_way(other: &Fetched<Restore>) -> bool {
+    let status = &other.raw.data["status"];
+    let is_unread = !status.is_null() && other.typed.as_ref().is_ok_and(|typed| typed.status.is_none());
+    let rests = |step: Step| step <= Step::AwaitingConfirmation || step >= Step::Keeping;
+    is_unread && !serde_json::from_value(status["step"].clone()).is_ok_and(rests)
 }
