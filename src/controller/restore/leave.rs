@@ -36,8 +36,10 @@ const MISSING: SignedDuration = SignedDuration::from_mins(5);
 /// Whether there is no way to that server any more, for anybody.
 fn is_for_good(object: &Restore, status: &RestoreStatus, blocked: &Blocked, now: Timestamp) -> bool {
     let is_missing = matches!(blocked.reason, Reason::DatabaseNotFound | Reason::SecretNotFound);
+    // The connection leads to another server by now. Nothing has to be put back any more, and what is kept is kept there.
+    let is_elsewhere = blocked.reason == Reason::DatabaseMissing && status.step >= Step::Keeping;
     let since = object.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
-    is_missing && (status.step >= Step::Keeping || now.duration_since(since) > MISSING)
+    is_elsewhere || is_missing && (status.step >= Step::Keeping || now.duration_since(since) > MISSING)
 }
 
 /// Whether there may be no database of the name.
@@ -72,8 +74,12 @@ impl Restores {
                 if is_for_good(object, &status, &blocked, self.now())
                     || jobs::is_terminating(&self.context.client, &owner.namespace).await =>
             {
-                self.tell(object, true, &format!("let go although its database could not be looked after: {}", blocked.message))
-                    .await;
+                let kept = status
+                    .previous_database
+                    .as_deref()
+                    .map(|kept| format!("; database {kept}, which was kept from before, may still be on the former server"));
+                let why = format!("let go although its database could not be looked after: {}", blocked.message);
+                self.tell(object, true, &(why + &kept.unwrap_or_default())).await;
                 return Ok(None);
             }
             Err(blocked) => {
