@@ -116,6 +116,16 @@ pub async fn look(session: &Session, wanted: &Wanted) -> Result<Sight, Fault> {
     })
 }
 
+/// Tablespaces, beside the usual one, in which our role may make something.
+///
+/// # Errors
+/// What the server said.
+pub async fn tablespaces(session: &Session) -> Result<Vec<String>, Fault> {
+    let query = "SELECT spcname::pg_catalog.text FROM pg_catalog.pg_tablespace
+        WHERE spcname !~ '^pg_' AND pg_catalog.has_tablespace_privilege(oid, 'CREATE')";
+    Ok(session.client().query(query, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
 /// Carries out one statement.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use super::quote::{ident, literal};
 use crate::api::restore::Like;
-use crate::plan::backup::manifest::{Grant, Properties, Setting};
+use crate::plan::backup::manifest::{Grant, Label, Properties, Setting};
 
 /// Makes an empty database like another one. Providers of locales differ by version: ICU since 15, its rules since 16, the built-in one
 /// since 17 (PostgreSQL, CREATE DATABASE).
@@ -15,6 +15,9 @@ pub fn create(name: &str, like: &Like, version_num: i32) -> String {
         literal(&like.collate),
         literal(&like.ctype)
     );
+    if let Some(tablespace) = &like.tablespace {
+        create.push_str(&format!(" TABLESPACE {}", ident(tablespace)));
+    }
     if version_num < 150_000 {
         return create;
     }
@@ -84,13 +87,17 @@ pub fn settings(name: &str, like: &Properties) -> Vec<String> {
     like.settings.iter().map(|setting| set(name, setting)).collect()
 }
 
-/// Gives a database to those who had it, which its dump does not carry: its connection limit and its grants. Then our own role may not be let in
+/// Gives a database to those who had it, which its dump does not carry: its connection limit, its labels and its grants. Then our own role may not be let in
 /// any more. Its owner it has from the beginning, its comment in the end. Each may be refused for itself.
 pub fn access(name: &str, like: &Properties) -> Vec<String> {
     let mut statements = Vec::new();
     if like.connection_limit >= 0 {
         statements.push(connection_limit(name, like.connection_limit));
     }
+    let label = |label: &Label| {
+        format!("SECURITY LABEL FOR {} ON DATABASE {} IS {}", ident(&label.provider), ident(name), literal(&label.label))
+    };
+    statements.extend(like.labels.iter().map(label));
     if let Some(grants) = &like.grants {
         // As the owner: what a role grants that may pass it on is its own gift, and goes with it (PostgreSQL, GRANT, Notes).
         statements.push(format!("SET ROLE {}", ident(&like.owner)));
@@ -165,6 +172,7 @@ mod tests {
             provider: provider.into(),
             locale: locale.map(str::to_owned),
             icu_rules: None,
+            tablespace: None,
         }
     }
 
@@ -173,6 +181,8 @@ mod tests {
         let plain = r#"CREATE DATABASE "a""b" OWNER "shop" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"#;
         assert_eq!(create("a\"b", &like("libc", None), 140_000), plain);
         assert_eq!(create("a\"b", &like("libc", None), 150_000), format!("{plain} LOCALE_PROVIDER libc"));
+        let fast = Like { tablespace: Some("fast".into()), ..like("libc", None) };
+        assert_eq!(create("a\"b", &fast, 140_000), format!(r#"{plain} TABLESPACE "fast""#));
         let icu = Like { icu_rules: Some("&a < b".into()), ..like("icu", Some("de")) };
         assert_eq!(create("a\"b", &icu, 150_000), format!("{plain} LOCALE_PROVIDER icu ICU_LOCALE 'de'"));
         assert_eq!(create("a\"b", &icu, 160_000), format!("{plain} LOCALE_PROVIDER icu ICU_LOCALE 'de' ICU_RULES '&a < b'"));
@@ -194,10 +204,12 @@ mod tests {
                 setting("app", "search_path", r#""$user", "we,ird", public"#),
                 setting("", "auto_explain.log_min_duration", "1s"),
             ],
+            labels: vec![Label { provider: "selinux".into(), label: "it's".into() }],
             ..Properties::default()
         };
         let expected = [
             r#"ALTER DATABASE "d" CONNECTION LIMIT 20"#,
+            r#"SECURITY LABEL FOR "selinux" ON DATABASE "d" IS 'it''s'"#,
             r#"SET ROLE "shop""#,
             r#"REVOKE ALL ON DATABASE "d" FROM PUBLIC"#,
             r#"REVOKE ALL ON DATABASE "d" FROM "shop""#,

@@ -1,5 +1,7 @@
 //! Does a Job fill a database whole, whatever the role's own settings are, and does one that could not say why to whoever comes next?
 
+use std::os::unix::fs::MetadataExt as _;
+
 use pgreeve::api::Reason;
 use pgreeve::api::restore::RowCounts;
 use pgreeve::job;
@@ -12,9 +14,10 @@ use pgreeve::sql::restore as sql;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::eventually;
 use crate::support::pgproxy::PgProxy;
 use crate::support::postgres::{Database, Roles};
-use crate::world::{MAJOR, back_up, given, shop};
+use crate::world::{MAJOR, PATIENCE, back_up, given, shop};
 
 const UID: &str = "5f0c1a2b-9d8e-4f00-8000-000000000000";
 
@@ -33,6 +36,10 @@ impl Stage {
         let (database, roles) = shop(MAJOR).await;
         let sql = sql.replace("NAME", &database.name).replace("OWNER", &roles.owner).replace("OPERATOR", &roles.operator);
         database.superuser().await.batch_execute(&sql).await.unwrap();
+        Self::around(database, roles).await
+    }
+
+    async fn around(database: Database, roles: Roles) -> Self {
         let volume = tempfile::tempdir().unwrap();
         let backup = back_up(&database, &roles, volume.path()).await;
         let proxy = PgProxy::start(database.server().socket_file()).await;
@@ -172,6 +179,55 @@ async fn a_database_is_whole_with_what_no_dump_carries_though_its_role_has_littl
         "select format('%s %s %s', pg_get_userbyid(datdba), datconnlimit, array(select format('%s %s %s %s', grantee::regrole,
         grantor::regrole, privilege_type, is_grantable) from aclexplode(datacl) order by 1)) from pg_database where datname = $1";
     assert_eq!(stage.text(like, &task.database).await, stage.text(like, name).await);
+}
+
+impl Stage {
+    async fn server(&self, sql: &str) {
+        let sql = sql.replace("NAME", &self.database.name).replace("OPERATOR", &self.roles.operator);
+        self.database.server().superuser("postgres").await.batch_execute(&sql).await.unwrap();
+    }
+
+    /// Drops the database that was restored into.
+    async fn drop_restored(&self) {
+        self.server(&format!("drop database {} with (force)", beside(&self.database.name, UID))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_gets_its_tablespace_again_where_the_role_may_and_else_it_is_told_as_labels_are() {
+    let (database, roles) = shop(MAJOR).await;
+    let (name, server) = (database.name.clone(), database.server());
+    let directory = server.socket.join(format!("{name}_fast"));
+    std::fs::create_dir(&directory).unwrap();
+    let owner = std::fs::metadata(server.socket.join("data")).unwrap();
+    std::os::unix::fs::chown(&directory, Some(owner.uid()), Some(owner.gid())).unwrap();
+    let admin = server.superuser("postgres").await;
+    admin.batch_execute(&format!("create tablespace {name}_fast location '{}'", directory.display())).await.unwrap();
+    admin.batch_execute(&format!("grant create on tablespace {name}_fast to public")).await.unwrap();
+    admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", &[&name]).await.unwrap();
+    eventually("nobody is there", PATIENCE, async || {
+        admin.batch_execute(&format!("alter database {name} set tablespace {name}_fast")).await.ok()
+    })
+    .await;
+    // As a module of the server would have it, that is none here.
+    let label = format!(
+        "set allow_system_table_mods = on; insert into pg_shseclabel
+         select oid, 'pg_database'::regclass, 'selinux', 'secret' from pg_database where datname = '{name}'"
+    );
+    admin.batch_execute(&label).await.unwrap();
+    let stage = Stage::around(database, roles).await;
+    let lies = "select spcname::text from pg_database d join pg_tablespace t on t.oid = dattablespace where datname = $1";
+    let task = stage.made(json!([])).await;
+    let proof = into::run(&task, &stage.access()).await.unwrap();
+    assert_eq!(stage.text(lies, &task.database).await, [format!("{name}_fast")]);
+    assert!(proof.omitted.len() == 1 && proof.omitted[0].contains("SECURITY LABEL FOR \"selinux\""), "{:?}", proof.omitted);
+    stage.drop_restored().await;
+    stage.server("revoke create on tablespace NAME_fast from public").await;
+    let task = stage.made(json!([])).await;
+    let proof = into::run(&task, &stage.access()).await.unwrap();
+    assert_eq!(stage.text(lies, &task.database).await, ["pg_default"]);
+    let says = format!("tablespace {name}_fast: the server has none of that name in which the role may create");
+    assert!(proof.omitted[0].starts_with(&says), "{:?}", proof.omitted);
 }
 
 /// What is in the way of a restore is said before anything is touched.

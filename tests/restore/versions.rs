@@ -183,6 +183,7 @@ async fn a_database_is_made_with_the_locale_of_the_one_that_was_backed_up_on_eve
                 provider: text(provider),
                 locale: locale.map(text),
                 icu_rules,
+                tablespace: None,
             };
             let name = beside(&stage.database.name, UID);
             databases::run_at_leisure(&stage.session, &sql::create(&name, &like, version)).await.unwrap();

@@ -168,6 +168,9 @@ pub struct Like {
     /// Rules of an ICU collation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icu_rules: Option<String>,
+    /// The tablespace that it lies in, where that is not the usual one, and our role may make something in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
 }
 
 /// Where a restore is.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::selection::{self, Selection};
 use crate::api::backup::Content;
 use crate::plan::action::Blocked;
-use crate::plan::backup::manifest::{Database, Extension, Grant, Properties, Schema, Setting, Snapshot, TableRows};
+use crate::plan::backup::manifest::{Database, Extension, Grant, Label, Properties, Schema, Setting, Snapshot, TableRows};
 use crate::plan::restore::names::Witness;
 use crate::postgres::{Fault, Session, server};
 use crate::sql::quote;
@@ -154,7 +154,8 @@ async fn database(session: &Session) -> Result<Database, Fault> {
     let query = "SELECT d.oid, d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text, \
         pg_catalog.pg_encoding_to_char(d.encoding)::pg_catalog.text, pg_catalog.to_jsonb(d), \
         pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_database_size(d.oid), \
-        pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
+        pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), \
+        (SELECT t.spcname::pg_catalog.text FROM pg_catalog.pg_tablespace t WHERE t.oid = d.dattablespace AND t.spcname <> 'pg_default') \
         FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
     let row = client.query_one(query, &[]).await?;
     let columns: Value = row.get(4);
@@ -171,6 +172,10 @@ async fn database(session: &Session) -> Result<Database, Fault> {
         let (name, value) = row.get::<_, &str>(1).split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))?;
         Some(Setting { role: row.get(0), name, value })
     };
+    let labels = "SELECT l.provider, l.label FROM pg_catalog.pg_shseclabel l JOIN pg_catalog.pg_database d ON d.oid = l.objoid \
+        WHERE l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND d.datname = pg_catalog.current_database() ORDER BY 1";
+    let labels = client.query(labels, &[]).await?;
+    let label = |row: &tokio_postgres::Row| Label { provider: row.get(0), label: row.get(1) };
     let properties = Properties {
         owner: row.get(2),
         encoding: row.get(3),
@@ -189,6 +194,8 @@ async fn database(session: &Session) -> Result<Database, Fault> {
         comment: Witness::beneath(row.get(5)),
         grants: (!columns["datacl"].is_null()).then(|| grants.iter().map(grant).collect()),
         settings: settings.iter().filter_map(setting).collect(),
+        tablespace: row.get(8),
+        labels: labels.iter().map(label).collect(),
     };
     let system_identifier = if row.get(7) { spared(session, server::try_system_identifier(session)).await? } else { None };
     let server = server::observe(session).await?;

@@ -61,6 +61,8 @@ pub async fn run(task: &InspectBackup, access: &Access) -> Result<Inspected, Blo
     let session = session.map_err(|fault| crate::pass::blocked(&target.to_string(), &fault))?;
     fits(&session, &manifest).await?;
     let properties = manifest.database.properties.clone();
+    let here = databases::tablespaces(&session).await;
+    let here = here.map_err(|fault| crate::pass::blocked("looking at the server", &fault))?;
     Ok(Inspected {
         url: store.url(&format!("{}/{}", task.stored.directory, manifest::NAME)),
         manifest: checksum(&content),
@@ -77,6 +79,7 @@ pub async fn run(task: &InspectBackup, access: &Access) -> Result<Inspected, Blo
             provider: properties.provider,
             locale: properties.locale,
             icu_rules: properties.icu_rules,
+            tablespace: properties.tablespace.filter(|wanted| here.contains(wanted)),
         },
         lacks: briefly(&partial::lacks(&manifest.content)),
         omitted: briefly(&manifest.omitted),

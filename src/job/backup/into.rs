@@ -126,14 +126,21 @@ async fn restored(
     };
     session.client().batch_execute("ANALYZE").await.map_err(refused)?;
     omitted.extend(put_back(session, sql::access(&task.database, properties)).await?);
-    omitted.truncate(OMITTED.0);
     Ok(Proof {
         at: Clock::system().now(),
         rows: counts.then_some(compared.rows),
         assertions: compared.assertions,
         seconds: i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX),
-        omitted,
+        omitted: first_of(omitted),
     })
+}
+
+/// As many as a report has room for, and how many more there are.
+fn first_of(mut omitted: Vec<String>) -> Vec<String> {
+    let more = omitted.len().saturating_sub(OMITTED.0);
+    omitted.truncate(OMITTED.0);
+    omitted.extend((more > 0).then(|| format!("and {more} more")));
+    omitted
 }
 
 /// What of a dump depends on another place and is left out, as options of `pg_restore` and for people. A subscription would take the place of the
@@ -143,14 +150,23 @@ async fn elsewhere(session: &Session, manifest: &Manifest) -> Result<(Vec<&'stat
     let mut options = vec!["--no-subscriptions"];
     let mut omitted: Vec<String> =
         database.subscriptions.iter().map(|name| format!("subscription {name}: create it anew")).collect();
-    let query = "SELECT spcname::pg_catalog.text FROM pg_catalog.pg_tablespace WHERE spcname !~ '^pg_'";
-    let here: Vec<String> = session.client().query(query, &[]).await.map_err(refused)?.iter().map(|row| row.get(0)).collect();
+    let here = databases::tablespaces(session).await.map_err(|fault| crate::pass::blocked("its tablespaces", &fault))?;
     let lacking: Vec<&String> = database.tablespaces.iter().filter(|name| !here.contains(name)).collect();
     if here.is_empty() || !lacking.is_empty() {
         options.push("--no-tablespaces");
     }
-    let usual = |name| format!("tablespace {name}: the server has none of that name, and everything lies in the usual one");
-    omitted.extend(lacking.into_iter().map(usual));
+    let usual = |name| {
+        format!(
+            "tablespace {name}: the server has none of that name in which the role may create, and everything lies in the usual one"
+        )
+    };
+    omitted.extend(lacking.iter().map(usual));
+    let query = "SELECT t.spcname::pg_catalog.text FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace \
+        WHERE d.datname = pg_catalog.current_database()";
+    let lies: String = session.client().query_one(query, &[]).await.map_err(refused)?.get(0);
+    // Made before the role might use it.
+    let wanted = database.properties.tablespace.as_ref().filter(|wanted| **wanted != lies && !lacking.contains(wanted));
+    omitted.extend(wanted.map(|wanted| format!("tablespace {wanted} of the database: it lies in {lies}")));
     Ok((options, omitted))
 }
 
@@ -175,4 +191,17 @@ async fn note(session: &Session, database: &str, witness: &Witness) -> Result<()
 
 fn refused(error: tokio_postgres::Error) -> Blocked {
     crate::pass::blocked("the database that is restored into", &error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_report_has_no_room_for_is_counted() {
+        let lines = |count: usize| (1..=count).map(|number| format!("line {number}")).collect::<Vec<_>>();
+        assert_eq!(first_of(lines(5)), lines(5));
+        assert_eq!(first_of(lines(7)).last().map(String::as_str), Some("and 2 more"));
+        assert_eq!(first_of(lines(7)).len(), 6);
+    }
 }

@@ -121,6 +121,9 @@ pub struct Properties {
     /// Rules of an ICU collation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icu_rules: Option<String>,
+    /// The tablespace that it lies in, where that is not the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
     /// Most connections; -1 is no limit.
     pub connection_limit: i32,
     /// Comment.
@@ -132,6 +135,19 @@ pub struct Properties {
     /// `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<Setting>,
+    /// Its security labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Label>,
+}
+
+/// What a provider of labels, such as SELinux, says of a database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Label {
+    /// The provider.
+    pub provider: String,
+    /// The label.
+    pub label: String,
 }
 
 /// A privilege on a database.
