@@ -230,6 +230,34 @@ async fn a_database_gets_its_tablespace_again_where_the_role_may_and_else_it_is_
     assert!(proof.omitted[0].starts_with(&says), "{:?}", proof.omitted);
 }
 
+/// Its owner is forced too, and the role that made the backup saw all rows.
+const SECURED: &str = "alter table users enable row level security, force row level security; alter role OPERATOR bypassrls";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_row_security_hides_from_the_role_are_no_lack_of_the_backup() {
+    let stage = Stage::with(SECURED).await;
+    stage.server("alter role OPERATOR nobypassrls").await;
+    let task = stage.made(json!([])).await;
+    let says = format!("row security hides rows of users from role {0}", stage.roles.operator);
+    for rehearses in [true, false] {
+        let task = if rehearses { RestoreDump { rehearses, ..task.clone() } } else { stage.made(json!([])).await };
+        let refused = into::run(&task, &stage.access()).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::MissingPrivilege, "{}", refused.message);
+        assert!(refused.message.starts_with(&says) && refused.message.contains("BYPASSRLS"), "{}", refused.message);
+        stage.drop_restored().await;
+    }
+    // Where nobody counts, an assertion is not answered with what the policies show.
+    let asked = json!([{"name": "users", "sql": "select count(*) from users", "equals": 2000}]);
+    let task = RestoreDump { row_counts: RowCounts::Skip, ..stage.made(asked.clone()).await };
+    let refused = into::run(&task, &stage.access()).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::MissingPrivilege, "{}", refused.message);
+    assert!(refused.message.contains("assertion \"users\"") && refused.message.contains("BYPASSRLS"), "{}", refused.message);
+    stage.drop_restored().await;
+    stage.server("alter role OPERATOR bypassrls").await;
+    let proof = into::run(&stage.made(asked).await, &stage.access()).await.unwrap();
+    assert_eq!((proof.rows, proof.assertions), (Some(5000), 1));
+}
+
 /// What is in the way of a restore is said before anything is touched.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_the_server_cannot_take_is_told_with_what_lacks() {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::super::Access;
 use super::inspect::checksum;
 use super::patience;
-use super::restore::{Compared, Source, compare, fill, prepare, something};
+use super::restore::{Compared, Source, compare, fill, prepare, something, visible};
 use super::tools::Tools;
 use super::verify;
 use crate::api::Reason;
@@ -117,6 +117,9 @@ async fn restored(
     let options: Vec<&str> = options.into_iter().chain(task.rehearses.then_some("--schema-only")).collect();
     prepare(session, source.manifest).await?;
     fill(source, target, (tools, &access.workshop.scratch), &options, 2).await?;
+    if task.row_counts == RowCounts::Exact {
+        visible(session, source.manifest).await?;
+    }
     omitted.extend(put_back(session, sql::settings(&task.database, properties)).await?);
     let counts = task.row_counts == RowCounts::Exact && !task.rehearses;
     let compared = match task.rehearses {

@@ -173,6 +173,9 @@ pub async fn compare(
     counts: bool,
     assertions: &[Assertion],
 ) -> Result<Compared, Blocked> {
+    // What row security hides is neither missing nor, to an assertion, not there: whoever asks for it is refused.
+    let opened = session.client().batch_execute("SET row_security = off").await;
+    opened.map_err(|error| crate::pass::blocked("a session without row security", &error.into()))?;
     let mut compared = Compared::default();
     if counts {
         compared.rows = rows(session, &manifest.tables).await?;
@@ -192,14 +195,43 @@ pub async fn compare(
     Ok(compared)
 }
 
+/// What to do where our role is refused.
+const MAY_SEE: &str = "Grant it to the role, or where row security hides rows let the role have BYPASSRLS, or name the Secret of one that may in adminSecretRef of the PostgresDatabase";
+
 fn failed(message: String) -> Blocked {
     Blocked::new(Reason::VerificationFailed, message)
+}
+
+/// Whether our role sees every row of what is to be counted. Asked as soon as there are tables, and so by a rehearsal too: a dump has row security
+/// in its last part, after the rows.
+///
+/// # Errors
+/// [`Reason::MissingPrivilege`] with the first table of which it does not.
+pub async fn visible(session: &Session, manifest: &Manifest) -> Result<(), Blocked> {
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        manifest.tables.iter().map(|table| (table.table.schema.as_str(), table.table.name.as_str())).unzip();
+    let query = "SELECT c.oid::pg_catalog.regclass::pg_catalog.text, current_user::pg_catalog.text \
+        FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (schema, name) \
+        JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.schema \
+        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name \
+        WHERE pg_catalog.row_security_active(c.oid) ORDER BY 1 LIMIT 1";
+    let found = session.client().query_opt(query, &[&schemas, &names]).await;
+    let found = found.map_err(|error| crate::pass::blocked("looking at the row security of restored tables", &error.into()))?;
+    let Some(row) = found else { return Ok(()) };
+    let (table, role): (String, String) = (row.get(0), row.get(1));
+    let message = format!(
+        "row security hides rows of {table} from role {role}, so that those that were restored cannot be counted: run ALTER ROLE {role} BYPASSRLS, \
+         or name the Secret of a role that has it in adminSecretRef of the PostgresDatabase"
+    );
+    Err(Blocked::new(Reason::MissingPrivilege, message))
 }
 
 /// What the server refuses differs; where it cannot answer, nothing is known.
 fn refused(what: &str, error: tokio_postgres::Error) -> Result<String, Blocked> {
     let fault = Fault::from(error);
     match fault.sqlstate.as_deref() {
+        // It says nothing of what was restored that our role may not see it.
+        Some("42501") => Err(crate::pass::blocked(what, &fault.advise(MAY_SEE))),
         Some(state) if verdict::speaks(state) => Ok(format!("{what}: {}", fault.message)),
         _ => Err(crate::pass::blocked(what, &fault)),
     }
