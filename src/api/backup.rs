@@ -279,7 +279,8 @@ pub struct Assertion {
     /// What it is called in the status.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// A query that answers one whole number. It runs in a transaction that is rolled back.
+    /// A query that answers one whole number. It runs in a transaction that is rolled back, with the settings that the database has for every role,
+    /// such as `search_path`.
     #[schemars(length(min = 1, max = 2000))]
     pub sql: String,
     /// The least that the number may be.

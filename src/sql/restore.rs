@@ -87,6 +87,11 @@ pub fn settings(name: &str, like: &Properties) -> Vec<String> {
     like.settings.iter().map(|setting| set(name, setting)).collect()
 }
 
+/// Takes all settings from a database that hold for everybody.
+pub fn reset(name: &str) -> String {
+    format!("ALTER DATABASE {} RESET ALL", ident(name))
+}
+
 /// Gives a database to those who had it, which its dump does not carry: its connection limit, its labels and its grants. Then our own role may not be let in
 /// any more. Its owner it has from the beginning, its comment in the end. Each may be refused for itself.
 pub fn access(name: &str, like: &Properties) -> Vec<String> {

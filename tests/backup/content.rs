@@ -7,7 +7,8 @@ use pgreeve::api::Reason;
 use pgreeve::api::backup::VerifyLevel;
 use serde_json::{Value, json};
 
-use crate::world::{SHOP, World};
+use crate::support::postgres::{Database, Options, Server};
+use crate::world::{MAJOR, SHOP, World};
 
 /// Tables and their rows.
 type Rows = &'static [(&'static str, i64)];
@@ -283,6 +284,57 @@ async fn large_objects_owners_grants_and_settings_are_not_lost() {
         {"name": "grant", "sql": format!("select has_table_privilege('{name}_reader', 'users', 'select')::int"), "equals": 1},
     ]);
     world.verify(&task, "Restore", assertions).await.unwrap();
+}
+
+/// Assertions are written for sessions as everybody has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn assertions_are_asked_with_the_settings_of_the_database_and_rows_are_counted_without() {
+    let world = World::new("create schema app; create table app.users (n int); insert into app.users values (1), (2)").await;
+    let name = &world.database.name;
+    let settings = [
+        "search_path = app, public",
+        "statement_timeout = '200ms'",
+        "default_transaction_read_only = on",
+        // Which the other server need not have: then nobody would be let in.
+        "session_preload_libraries = 'plpgsql'",
+    ];
+    for setting in settings {
+        world.admin.batch_execute(&format!("alter database {name} set {setting}")).await.unwrap();
+    }
+    let task = world.task(json!({}));
+    world.back_up(&task).await.unwrap();
+    let assertions = json!([{"name": "users", "sql": "select count(*) from users, pg_sleep(0.3)", "equals": 2}]);
+    let verified = world.verify(&task, "Restore", assertions).await.unwrap();
+    assert_eq!((verified.rows_matched, verified.assertions), (Some(2), 1));
+    assert!(verified.notes.is_empty(), "{verified:?}");
+    let wrong = json!([{"name": "users", "sql": "select count(*) from users", "equals": 3}]);
+    assert_eq!(world.verify(&task, "Restore", wrong).await.unwrap_err().reason, Reason::VerificationFailed);
+}
+
+/// A materialized view is filled again by a restore, which asks the library.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_whose_library_must_be_there_from_the_start_is_restored_with_it() {
+    let settings = vec!["shared_preload_libraries = 'pg_stat_statements'".to_owned()];
+    let server = Server::start(MAJOR, &Options { settings, ..Options::default() });
+    let world = World::on(
+        Database::on(server).await,
+        "create extension pg_stat_statements; \
+        create materialized view slow as select count(*) from pg_stat_statements",
+    )
+    .await;
+    let task = world.task(json!({}));
+    world.back_up(&task).await.unwrap();
+    let assertions =
+        json!([{"name": "nothing runs by itself", "sql": "select current_setting('max_worker_processes')::int", "equals": 0}]);
+    assert_eq!(world.verify(&task, "Restore", assertions).await.unwrap().assertions, 1);
+    // As of an extension that is not known to need it.
+    let file = world.volume.path().join(&task.directory).join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    manifest["extensions"] = json!([]);
+    std::fs::write(&file, manifest.to_string()).unwrap();
+    let blocked = world.verify(&task, "Restore", json!([])).await.unwrap_err();
+    assert_eq!(blocked.reason, Reason::ExtensionMissing, "{}", blocked.message);
+    assert!(blocked.message.contains("must be loaded via"), "{}", blocked.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,9 +49,12 @@ impl World {
     }
 
     pub async fn of_major(major: u32, sql: &str) -> Self {
+        Self::on(Database::create(major).await, sql).await
+    }
+
+    pub async fn on(database: Database, sql: &str) -> Self {
         // The first to come decides; whoever comes later finds the same one.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let database = Database::create(major).await;
         let admin = database.superuser().await;
         admin.batch_execute(sql).await.unwrap();
         Self { database, admin, volume: tempfile::tempdir().unwrap(), workshop: Workshop::default() }

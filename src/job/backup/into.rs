@@ -174,7 +174,7 @@ async fn elsewhere(session: &Session, manifest: &Manifest) -> Result<(Vec<&'stat
 }
 
 /// What the dump does not carry. What our role may not put back is told.
-async fn put_back(session: &Session, statements: Vec<String>) -> Result<Vec<String>, Blocked> {
+pub(super) async fn put_back(session: &Session, statements: Vec<String>) -> Result<Vec<String>, Blocked> {
     let mut omitted = Vec::new();
     for statement in statements {
         let Err(error) = session.client().batch_execute(&statement).await else { continue };

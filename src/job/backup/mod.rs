@@ -21,6 +21,7 @@ pub mod into;
 mod keys;
 mod pack;
 pub mod patience;
+mod preload;
 mod progress;
 mod proof;
 pub mod restore;

@@ -3,6 +3,8 @@
 use super::super::Access;
 use super::Workshop;
 use super::catalog::proven;
+use super::into;
+use super::patience;
 use super::restore;
 use super::scratch::Scratch;
 use super::tools::Tools;
@@ -13,12 +15,16 @@ use crate::api::condition::shorten;
 use crate::clock::Clock;
 use crate::plan::action::Blocked;
 use crate::plan::backup::VerifyBackup;
-use crate::plan::backup::manifest::{self, Manifest, Verified};
-use crate::postgres::Session;
+use crate::plan::backup::manifest::{self, Manifest, Properties, Setting, Verified};
+use crate::postgres::{Session, Target};
+use crate::sql::restore as sql;
 use crate::storage::Store;
 
 /// Longest note of a proof: all of a report has to fit into 4096 bytes.
 const NOTE: usize = 300;
+
+/// Most notes of a proof.
+const NOTES: usize = 3;
 
 /// Proves a backup that is there, and writes beside it what was proven.
 ///
@@ -106,16 +112,43 @@ async fn tried(
 ) -> Result<(restore::Compared, Vec<String>), Blocked> {
     let server = Scratch::start(tools, &workshop.scratch, source.manifest).await?;
     let target = server.database();
-    let differs = server.differs.iter().map(|differs| shorten(differs, NOTE)).collect();
+    let mut differs = server.differs.clone();
     let outcome: Result<restore::Compared, Failure> = async {
         let opened = Session::open(&target).await;
         let session = opened.map_err(|fault| crate::pass::blocked("the server for the restore", &fault))?;
         restore::prepare(&session, source.manifest).await?;
         restore::filled(source, &target, (tools, &workshop.scratch), &["--no-tablespaces", "--no-subscriptions"], 2).await?;
-        Ok(restore::compare(&session, source.manifest, true, assertions).await?)
+        let mut compared = restore::compare(&session, source.manifest, true, &[]).await?;
+        if !assertions.is_empty() {
+            let (asking, refused) = settled(&session, &target, &source.manifest.database.properties).await?;
+            differs.extend(refused);
+            compared.assertions = restore::ask(&asking, assertions).await?;
+        }
+        Ok(compared)
     }
     .await;
     let witness = server.stop().await;
     let compared = outcome.map_err(|failure| verdict::of(failure, &witness, &workshop.scratch))?;
-    Ok((compared, differs))
+    let more = differs.len().saturating_sub(NOTES);
+    let mut notes: Vec<String> = differs.iter().take(NOTES).map(|differs| shorten(differs, NOTE)).collect();
+    notes.extend((more > 0).then(|| format!("and {more} more")));
+    Ok((compared, notes))
+}
+
+/// A session that begins as everybody's does in the original, with the database's own settings, such as its search_path; and which of them this
+/// server does not take. Libraries that only the original's server has would shut everybody out.
+async fn settled(session: &Session, target: &Target, like: &Properties) -> Result<(Session, Vec<String>), Blocked> {
+    let applies = |setting: &&Setting| setting.role.is_empty() && !setting.name.ends_with("preload_libraries");
+    let settings = like.settings.iter().filter(applies).cloned().collect();
+    let like = Properties { settings, ..Properties::default() };
+    let refused = into::put_back(session, sql::settings(&target.database, &like)).await?;
+    match patience::session(target).await {
+        Ok(asking) => Ok((asking, refused)),
+        Err(blocked) => {
+            into::put_back(session, vec![sql::reset(&target.database)]).await?;
+            let note =
+                format!("asked without the settings of the database, with which this server lets nobody in: {}", blocked.message);
+            Ok((patience::session(target).await?, vec![note]))
+        }
+    }
 }

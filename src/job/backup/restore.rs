@@ -188,11 +188,19 @@ pub async fn compare(
         large_objects(session, manifest).await?;
     }
     valid(session).await?;
+    compared.assertions = ask(session, assertions).await?;
+    Ok(compared)
+}
+
+/// Asks what must be true, and answers how many assertions hold.
+///
+/// # Errors
+/// [`Reason::VerificationFailed`] with the first one that does not.
+pub async fn ask(session: &Session, assertions: &[Assertion]) -> Result<i32, Blocked> {
     for assertion in assertions {
         holds(session, assertion).await?;
-        compared.assertions += 1;
     }
-    Ok(compared)
+    Ok(i32::try_from(assertions.len()).unwrap_or(i32::MAX))
 }
 
 /// What to do where our role is refused.

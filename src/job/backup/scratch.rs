@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 use super::child::{self, Running};
+use super::preload;
 use super::room::{self, Room};
 use super::tools::Tools;
 use super::verdict::{self, Witness};
@@ -87,9 +88,13 @@ impl Scratch {
             .arg(&data);
         let made = child::start("initdb", as_nobody_special(&mut initdb, &directory)?)?.end().await;
         made.map_err(|ended| ended.blocked)?;
+        let wanted = preload::wanted(manifest);
+        let prepare = |command: &mut Command| as_nobody_special(command, &directory).map(drop);
+        let libraries = preload::found(tools, (&data, directory.path()), wanted, prepare).await?;
         let mut postgres = tools.bound("postgres").await;
         postgres.arg("-D").arg(&data).arg("-k").arg(directory.path());
-        postgres.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        let more = preload::settings(&libraries, DATABASE);
+        postgres.args(SETTINGS.into_iter().chain(more.iter().map(String::as_str)).flat_map(|setting| ["-c", setting]));
         let running = child::start("postgres", as_nobody_special(&mut postgres, &directory)?)?;
         let mut server = Self { running: Some(running), directory, differs: vec![] };
         let session = server.wait().await?;

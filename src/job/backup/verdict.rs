@@ -56,6 +56,13 @@ impl Witness {
         !self.errors().any(|(state, said)| state == "53100" || said.ends_with(": Disk quota exceeded"))
     }
 
+    /// Whether an extension said that its library must be there when the server starts. Each does so in words and with a SQLSTATE of its own; what
+    /// a restored function raises (P0001) is not taken for it.
+    fn lacks_library(&self) -> bool {
+        let says = |said: &str| said.contains("shared_preload_libraries") || said.contains("must be preloaded");
+        self.errors().any(|(state, said)| ["55000", "F0000", "XX000"].contains(&state) && says(said))
+    }
+
     /// Whether nothing befell it.
     fn is_well(&self) -> bool {
         // Its postmaster says so where a process of it was killed, as by a kernel that needs memory.
@@ -76,6 +83,14 @@ pub fn of(failure: Failure, server: &Witness, scratch: &Path) -> Blocked {
     let blocked = failure.blocked();
     if matches!(blocked.reason, Reason::ToolFailed | Reason::ActionFailed | Reason::ConnectionLost) && !server.has_room() {
         return room::full(&format!("the scratch directory {} is full: {}", scratch.display(), blocked.message));
+    }
+    if (refused || blocked.reason == Reason::VerificationFailed) && server.lacks_library() {
+        let message = format!(
+            "it could not be tried, since an extension must be loaded when the server starts, and the image of the Job has not its library, or pgreeve \
+             does not know that it needs it: {}. Name an image that has it in job.image or the operator's images.postgres; else verify with Catalog",
+            blocked.message
+        );
+        return Blocked::new(Reason::ExtensionMissing, message);
     }
     if refused && server.is_well() {
         return Blocked::new(Reason::VerificationFailed, format!("it cannot be restored: {}", blocked.message));
@@ -118,6 +133,10 @@ mod tests {
             ),
             // We had asked before the server was ready.
             ("57P03 FATAL:  the database system is starting up\n23514 ERROR:  refused", Reason::VerificationFailed),
+            ("55000 ERROR:  pgaudit must be loaded via shared_preload_libraries", Reason::ExtensionMissing),
+            ("XX000 ERROR:  pg_cron can only be loaded via shared_preload_libraries", Reason::ExtensionMissing),
+            ("F0000 FATAL:  extension \"timescaledb\" must be preloaded", Reason::ExtensionMissing),
+            ("P0001 ERROR:  must be loaded via shared_preload_libraries", Reason::VerificationFailed),
             ("00000 LOG:  checkpoints are occurring too frequently", Reason::VerificationFailed),
             ("53100 ERROR:  could not extend file \"base/5/1\": No space left on device", Reason::ScratchFull),
             ("53100 PANIC:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device", Reason::ScratchFull),
