@@ -7,9 +7,10 @@
 use std::time::Instant;
 
 use super::super::Access;
+use super::compare::{Compared, compare, visible};
 use super::inspect::checksum;
 use super::patience;
-use super::restore::{Compared, Source, compare, fill, prepare, something, visible};
+use super::restore::{Source, fill, prepare, something};
 use super::tools::Tools;
 use super::verify;
 use crate::api::Reason;

@@ -12,6 +12,7 @@
 
 pub mod catalog;
 mod child;
+pub mod compare;
 mod contents;
 mod dump;
 mod facts;

@@ -3,6 +3,7 @@
 use super::super::Access;
 use super::Workshop;
 use super::catalog::proven;
+use super::compare::{self, Compared};
 use super::into;
 use super::patience;
 use super::restore;
@@ -109,20 +110,20 @@ async fn tried(
     assertions: &[Assertion],
     source: restore::Source<'_>,
     (tools, workshop): (&Tools, &Workshop),
-) -> Result<(restore::Compared, Vec<String>), Blocked> {
+) -> Result<(Compared, Vec<String>), Blocked> {
     let server = Scratch::start(tools, &workshop.scratch, source.manifest).await?;
     let target = server.database();
     let mut differs = server.differs.clone();
-    let outcome: Result<restore::Compared, Failure> = async {
+    let outcome: Result<Compared, Failure> = async {
         let opened = Session::open(&target).await;
         let session = opened.map_err(|fault| crate::pass::blocked("the server for the restore", &fault))?;
         restore::prepare(&session, source.manifest).await?;
         restore::filled(source, &target, (tools, &workshop.scratch), &["--no-tablespaces", "--no-subscriptions"], 2).await?;
-        let mut compared = restore::compare(&session, source.manifest, true, &[]).await?;
+        let mut compared = compare::compare(&session, source.manifest, true, &[]).await?;
         if !assertions.is_empty() {
             let (asking, refused) = settled(&session, &target, &source.manifest.database.properties).await?;
             differs.extend(refused);
-            compared.assertions = restore::ask(&asking, assertions).await?;
+            compared.assertions = compare::ask(&asking, assertions).await?;
         }
         Ok(compared)
     }
