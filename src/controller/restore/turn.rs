@@ -180,9 +180,8 @@ async fn waits(context: &Context, object: &Restore, of: Of<'_>, status: &Restore
         return Ok(());
     }
     let listed = list(context, object).await?;
-    let is_near = |other: &&Fetched<Restore>| {
-        other.typed.as_ref().is_ok_and(|other| other.spec.database_ref == object.spec.database_ref)
-    };
+    let is_near =
+        |other: &&Fetched<Restore>| other.typed.as_ref().is_ok_and(|other| other.spec.database_ref == object.spec.database_ref);
     if let Some(unread) = listed.iter().filter(is_near).find(|other| may_be_under_way(other)) {
         let message =
             format!("Restore {} may be under way, and its status cannot be read: see what it says", unread.raw.name_any());

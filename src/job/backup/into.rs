@@ -21,7 +21,7 @@ use crate::plan::action::Blocked;
 use crate::plan::backup::manifest::Manifest;
 use crate::plan::backup::{RestoreDump, Stored};
 use crate::plan::restore::names::{Failure, Proof, Witness};
-use crate::postgres::{Fault, Session, Target, claim};
+use crate::postgres::{Fault, Session, Target, claim, databases};
 use crate::sql::restore as sql;
 use crate::storage::Store;
 

@@ -1,4 +1,5 @@
-//! Which is the newest backup that a restore may take? By its snapshot, which is the moment that the restore leads back to.
+//! Which is the newest backup that a restore may take? By its snapshot, which is the moment that the restore leads back to. One that was made for
+//! another PostgresDatabase is taken only where there is none of this one's, as after a disaster.
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -11,12 +12,15 @@ use crate::api::restore::{Pick, Strategy};
 /// Names in a message.
 const LISTED: usize = 3;
 
+/// Whether it was made for this very PostgresDatabase, and when its snapshot was taken.
+type Rank = (bool, Timestamp);
+
 /// The newest one of those that were noted.
 #[derive(Clone, Debug)]
 pub struct Newest {
     pick: Pick,
     strategy: Strategy,
-    best: Option<(Timestamp, String)>,
+    best: Option<(Rank, String)>,
     /// Those that would do, but for what they lack.
     parts: Vec<String>,
     /// How many were noted.
@@ -32,26 +36,26 @@ impl Newest {
     /// Notes a backup; says whether it is the newest so far. One that holds a part of a database takes the place of none.
     pub fn note(&mut self, backup: &Backup) -> bool {
         self.count += 1;
-        let Some(at) = self.serves(backup) else { return false };
+        let Some(rank) = self.serves(backup) else { return false };
         let name = backup.name_any();
         if self.strategy != Strategy::New && !lacks(&backup.spec.settings.content).is_empty() {
             self.parts.push(name);
             return false;
         }
-        let is_newest = self.best.as_ref().is_none_or(|best| *best < (at, name.clone()));
+        let is_newest = self.best.as_ref().is_none_or(|best| *best < (rank, name.clone()));
         if is_newest {
-            self.best = Some((at, name));
+            self.best = Some((rank, name));
         }
         is_newest
     }
 
-    /// When its snapshot was taken, if it is one to choose.
-    fn serves(&self, backup: &Backup) -> Option<Timestamp> {
+    /// Its rank, if it is one to choose.
+    fn serves(&self, backup: &Backup) -> Option<Rank> {
         let status = backup.status.as_ref()?;
         let is_true = |kind: &str| find(&status.conditions, kind).is_some_and(|found| found.status == "True");
         let serves = is_true("Complete") && (self.pick == Pick::Latest || is_true("Verified"));
-        let at = status.snapshot_at.as_ref().or(status.completed_at.as_ref())?.0;
-        (serves && backup.metadata.deletion_timestamp.is_none()).then_some(at)
+        let at = status.moment()?.0;
+        (serves && backup.metadata.deletion_timestamp.is_none()).then_some((!backup.is_foreign(), at))
     }
 
     /// Its name.
@@ -119,6 +123,18 @@ mod tests {
         assert_eq!(none.name(), None);
         assert!(none.none().starts_with("no verified Backup of the whole database: orders hold a part"), "{}", none.none());
         assert_eq!(newest(Pick::LatestVerified, Strategy::Swap, &backups[1..2]).none(), "no verified Backup");
+    }
+
+    #[test]
+    fn one_of_another_database_is_taken_where_there_is_none_of_this_one() {
+        let mut foreign = backup("foreign", 9, true, json!({}));
+        foreign.metadata.annotations = Some([("pgreeve.dev/madeFor".to_owned(), "unknown".to_owned())].into());
+        foreign.spec.hold = true;
+        let ours = backup("ours", 1, true, json!({}));
+        assert_eq!(newest(Pick::LatestVerified, Strategy::Swap, &[foreign.clone()]).name(), Some("foreign"));
+        assert_eq!(newest(Pick::LatestVerified, Strategy::Swap, &[foreign.clone(), ours.clone()]).name(), Some("ours"));
+        foreign.spec.hold = false;
+        assert_eq!(newest(Pick::LatestVerified, Strategy::Swap, &[ours, foreign]).name(), Some("foreign"), "somebody says so");
     }
 
     #[test]
