@@ -35,3 +35,24 @@ async fn it_stalls_with_the_field_in_its_message_and_harms_nobody_else() {
     let events = world.wait("PartitionPolicy", "events", "Ready", "True", "UpToDate").await;
     assert_eq!(events.data["status"]["partitions"]["count"], 3);
 }
+
+#[tokio::test]
+async fn a_status_that_cannot_be_read_stays_where_it_remembers_what_was_done_and_is_written_anew_elsewhere() {
+    let mut world = World::new(15).await;
+    world.as_owner(TABLES).await;
+    world.create("PartitionPolicy", "events", policy("events")).await;
+    let keeps = json!({"databaseRef": {"name": "db"}, "table": {"name": "events"}, "keep": {"age": "50 years"},
+        "partitions": {"action": "Drop", "grace": "0s"}});
+    world.create("RetentionPolicy", "events", keeps).await;
+    for plural in ["retentionpolicies", "partitionpolicies"] {
+        let status = json!({"lastSlot": "yesterday", "nextRun": "tomorrow"});
+        let path = format!("{plural}/{}/events", world.namespace);
+        apiserver().rewrite_stored(&path, |object| object["status"] = status).await;
+    }
+    world.start().await;
+    let left = world.wait("RetentionPolicy", "events", "Stalled", "True", "StatusUnreadable").await;
+    let message = condition_of(&left, "Stalled").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("status.lastSlot: ") && message.contains("status.nextRun: "), "{message}");
+    assert_eq!((&left.data["status"]["lastSlot"], &left.data["status"]["nextRun"]), (&json!("yesterday"), &json!("tomorrow")));
+    world.wait("PartitionPolicy", "events", "Ready", "True", "UpToDate").await;
+}
