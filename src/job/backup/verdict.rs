@@ -9,7 +9,11 @@ use crate::api::Reason;
 use crate::plan::action::Blocked;
 
 /// What is logged of our own doing: a session of ours that came before the server was ready, and those that are still open when we end it.
-const OURS: [&str; 2] = ["the database system is starting up", "terminating connection due to unexpected postmaster exit"];
+const OURS: [&str; 3] = [
+    "the database system is starting up",
+    "the database system is not yet accepting connections",
+    "terminating connection due to unexpected postmaster exit",
+];
 
 /// Why a database was not filled, or is not what was dumped.
 #[derive(Debug)]
@@ -63,11 +67,12 @@ impl Witness {
         self.errors().any(|(state, said)| ["55000", "F0000", "XX000"].contains(&state) && says(said))
     }
 
-    /// Whether nothing befell it.
-    fn is_well(&self) -> bool {
+    /// What befell it.
+    fn trouble(&self) -> Option<&str> {
         // Its postmaster says so where a process of it was killed, as by a kernel that needs memory.
-        let crashed = self.log.contains(") was terminated by signal ");
-        self.runs && !crashed && self.errors().all(|(state, _)| speaks(state))
+        let crash = self.log.lines().find(|line| line.contains(") was terminated by signal "));
+        let error = self.errors().find(|(state, _)| !speaks(state)).map(|(_, said)| said);
+        crash.or(error).or((!self.runs).then_some("it has ended by itself"))
     }
 }
 
@@ -92,10 +97,17 @@ pub fn of(failure: Failure, server: &Witness, scratch: &Path) -> Blocked {
         );
         return Blocked::new(Reason::ExtensionMissing, message);
     }
-    if refused && server.is_well() {
-        return Blocked::new(Reason::VerificationFailed, format!("it cannot be restored: {}", blocked.message));
+    match server.trouble() {
+        None if refused => Blocked::new(Reason::VerificationFailed, format!("it cannot be restored: {}", blocked.message)),
+        Some(trouble) if refused => {
+            let message = format!(
+                "{}; this says nothing of the backup, since the server of the restore was not well: {trouble}",
+                blocked.message
+            );
+            Blocked::new(blocked.reason, message)
+        }
+        _ => blocked,
     }
-    blocked
 }
 
 /// The same of a server that did not come up.
@@ -118,6 +130,14 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_was_not_well_is_named_as_the_reason() {
+        let ended = Ended { blocked: Blocked::new(Reason::ToolFailed, "pg_restore ended"), said: String::new(), killed: false };
+        let server = Witness { runs: true, log: "53200 ERROR:  out of memory".into() };
+        let said = of(Failure::Refused(ended), &server, Path::new("/scratch")).message;
+        assert!(said.ends_with("the server of the restore was not well: ERROR:  out of memory"), "{said}");
+    }
+
+    #[test]
     fn what_a_dump_holds_is_its_fault_and_what_befalls_its_server_is_not() {
         let cases = [
             ("23514 ERROR:  new row violates check constraint", Reason::VerificationFailed),
@@ -132,6 +152,10 @@ mod tests {
                 Reason::VerificationFailed,
             ),
             // We had asked before the server was ready.
+            (
+                "57P03 FATAL:  the database system is not yet accepting connections\n23514 ERROR:  refused",
+                Reason::VerificationFailed,
+            ),
             ("57P03 FATAL:  the database system is starting up\n23514 ERROR:  refused", Reason::VerificationFailed),
             ("55000 ERROR:  pgaudit must be loaded via shared_preload_libraries", Reason::ExtensionMissing),
             ("XX000 ERROR:  pg_cron can only be loaded via shared_preload_libraries", Reason::ExtensionMissing),
