@@ -74,8 +74,25 @@ impl Backups {
         let Some(owner) = Owner::of(backup) else {
             return Err(Said::Refused(Blocked::new(Reason::KubernetesUnavailable, "the object has no UID"), 0));
         };
+        self.unchanged(backup, &owner).await.map_err(|blocked| Said::Refused(blocked, 0))?;
         let progress = self.context.jobs.run(&owner, database, action).await;
         self.heard(&owner, database, action, progress)
+    }
+
+    /// What was read before may be what another operator has acted on meanwhile: a Job that it has removed, since the backup is complete or
+    /// gone, would be made anew.
+    async fn unchanged(&self, backup: &Backup, owner: &Owner) -> Result<(), Blocked> {
+        let fetched = objects::fetch::<Backup>(&self.context.client, &owner.namespace, &owner.name).await;
+        let fetched = fetched.map_err(|error| objects::unavailable(&format!("Backup {}", owner.name), &error))?;
+        let is_same = |now: &Backup| {
+            now.status == backup.status
+                && now.uid() == backup.uid()
+                && now.metadata.deletion_timestamp == backup.metadata.deletion_timestamp
+        };
+        match fetched.and_then(|fetched| fetched.typed.ok()).filter(is_same) {
+            Some(_) => Ok(()),
+            None => Err(Blocked::new(Reason::Stale, "the Backup has changed meanwhile; the next pass goes on")),
+        }
     }
 
     /// The same of a look that was taken.

@@ -2,13 +2,12 @@
 //! every table has.
 
 use jiff::Timestamp;
-use serde_json::Value;
 
+use super::database;
 use super::selection::{self, Selection};
 use crate::api::backup::Content;
 use crate::plan::action::Blocked;
-use crate::plan::backup::manifest::{Database, Extension, Grant, Label, Properties, Schema, Setting, Snapshot, TableRows};
-use crate::plan::restore::names::Witness;
+use crate::plan::backup::manifest::{Database, Extension, Schema, Snapshot, TableRows};
 use crate::postgres::{Fault, Session, server};
 use crate::sql::quote;
 
@@ -58,7 +57,7 @@ pub async fn observe(session: &Session, content: &Content) -> Result<Facts, Bloc
         .map_err(|error| refused(error.into()))?;
     let at: Timestamp = row.get(1);
     let lsn = spared(session, lsn(session)).await.map_err(refused)?.flatten();
-    let database = database(session).await.map_err(refused)?;
+    let database = database::observe(session).await.map_err(refused)?;
     let selection = selection::observe(session, content, &database.properties.owner).await?;
     let schemas =
         if content.tables.is_empty() { vec![] } else { selection::schemas(session, &selection).await.map_err(refused)? };
@@ -70,7 +69,7 @@ pub async fn observe(session: &Session, content: &Content) -> Result<Facts, Bloc
 }
 
 /// Asks what not every server answers, as Aurora, whose log is not PostgreSQL's, without losing the snapshot to the error.
-async fn spared<T>(session: &Session, asked: impl Future<Output = Result<T, Fault>>) -> Result<Option<T>, Fault> {
+pub(super) async fn spared<T>(session: &Session, asked: impl Future<Output = Result<T, Fault>>) -> Result<Option<T>, Fault> {
     session.client().batch_execute("SAVEPOINT asked").await?;
     let (ended, answer) = match asked.await {
         Ok(answer) => ("RELEASE SAVEPOINT asked", Some(answer)),
@@ -147,80 +146,6 @@ pub async fn bytes(session: &Session, selection: &Selection) -> Result<i64, Bloc
     let query = "SELECT coalesce(sum(pg_catalog.pg_table_size(name::pg_catalog.regclass)), 0)::pg_catalog.int8 FROM pg_catalog.unnest($1::pg_catalog.text[]) AS name";
     let row = session.client().query_one(query, &[&names]).await;
     Ok(row.map_err(|error| crate::pass::blocked("the sizes of tables", &error.into()))?.get(0))
-}
-
-async fn database(session: &Session) -> Result<Database, Fault> {
-    let client = session.client();
-    let query = "SELECT d.oid, d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text, \
-        pg_catalog.pg_encoding_to_char(d.encoding)::pg_catalog.text, pg_catalog.to_jsonb(d), \
-        pg_catalog.shobj_description(d.oid, 'pg_database'), pg_catalog.pg_database_size(d.oid), \
-        pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), \
-        (SELECT t.spcname::pg_catalog.text FROM pg_catalog.pg_tablespace t WHERE t.oid = d.dattablespace AND t.spcname <> 'pg_default') \
-        FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
-    let row = client.query_one(query, &[]).await?;
-    let columns: Value = row.get(4);
-    let text = |name: &str| columns[name].as_str().map(str::to_owned);
-    let grants = "SELECT CASE a.grantee WHEN 0 THEN '' ELSE pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END, a.privilege_type, a.is_grantable \
-        FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a WHERE d.datname = pg_catalog.current_database() ORDER BY 1, 2";
-    let grants = client.query(grants, &[]).await?;
-    let grant = |row: &tokio_postgres::Row| Grant { grantee: row.get(0), privilege: row.get(1), grantable: row.get(2) };
-    let settings = "SELECT coalesce(r.rolname::pg_catalog.text, ''), s FROM pg_catalog.pg_db_role_setting x \
-        JOIN pg_catalog.pg_database d ON d.oid = x.setdatabase LEFT JOIN pg_catalog.pg_roles r ON r.oid = x.setrole, \
-        pg_catalog.unnest(x.setconfig) s WHERE d.datname = pg_catalog.current_database() ORDER BY 1, 2";
-    let settings = client.query(settings, &[]).await?;
-    let setting = |row: &tokio_postgres::Row| {
-        let (name, value) = row.get::<_, &str>(1).split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))?;
-        Some(Setting { role: row.get(0), name, value })
-    };
-    let labels = "SELECT l.provider, l.label FROM pg_catalog.pg_shseclabel l JOIN pg_catalog.pg_database d ON d.oid = l.objoid \
-        WHERE l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND d.datname = pg_catalog.current_database() ORDER BY 1";
-    let labels = client.query(labels, &[]).await?;
-    let label = |row: &tokio_postgres::Row| Label { provider: row.get(0), label: row.get(1) };
-    let properties = Properties {
-        owner: row.get(2),
-        encoding: row.get(3),
-        collate: text("datcollate").unwrap_or_default(),
-        ctype: text("datctype").unwrap_or_default(),
-        provider: match text("datlocprovider").as_deref() {
-            Some("i") => "icu".into(),
-            Some("b") => "builtin".into(),
-            _ => "libc".into(),
-        },
-        // Named so since 17, and before that for ICU only.
-        locale: text("datlocale").or_else(|| text("daticulocale")),
-        icu_rules: text("daticurules"),
-        connection_limit: columns["datconnlimit"].as_i64().and_then(|limit| i32::try_from(limit).ok()).unwrap_or(-1),
-        // A database that a Restore has replaced is dumped before it is dropped.
-        comment: Witness::beneath(row.get(5)),
-        grants: (!columns["datacl"].is_null()).then(|| grants.iter().map(grant).collect()),
-        settings: settings.iter().filter_map(setting).collect(),
-        tablespace: row.get(8),
-        labels: labels.iter().map(label).collect(),
-    };
-    let system_identifier = if row.get(7) { spared(session, server::try_system_identifier(session)).await? } else { None };
-    let server = server::observe(session).await?;
-    let (tablespaces, subscriptions) = elsewhere(session).await?;
-    Ok(Database {
-        name: row.get(1),
-        oid: row.get(0),
-        system_identifier,
-        server_version: server.version,
-        version_num: server.version_num,
-        bytes: row.get(6),
-        properties,
-        tablespaces,
-        subscriptions,
-    })
-}
-
-/// What of the database depends on another place: tablespaces of the server, and subscriptions to other servers.
-async fn elsewhere(session: &Session) -> Result<(Vec<String>, Vec<String>), Fault> {
-    let query = "SELECT ARRAY(SELECT t.spcname::pg_catalog.text FROM pg_catalog.pg_tablespace t WHERE t.spcname !~ '^pg_' \
-            AND (t.oid = d.dattablespace OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.reltablespace = t.oid)) ORDER BY 1), \
-        ARRAY(SELECT s.subname::pg_catalog.text FROM pg_catalog.pg_subscription s WHERE s.subdbid = d.oid ORDER BY 1) \
-        FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
-    let row = session.client().query_one(query, &[]).await?;
-    Ok((row.get(0), row.get(1)))
 }
 
 async fn extensions(session: &Session) -> Result<Vec<Extension>, Fault> {

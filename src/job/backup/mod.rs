@@ -14,6 +14,7 @@ pub mod catalog;
 mod child;
 pub mod compare;
 mod contents;
+mod database;
 mod dump;
 mod facts;
 mod gather;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::backup::Verification;
+use crate::api::backup::{Verification, VerifyLevel};
 use crate::api::condition::{COMPLETE, Conditions, FAILED, READY, VERIFIED};
 
 fn at(text: &str) -> Timestamp {
