@@ -22,7 +22,7 @@ use crate::job::backup::Workshop;
 use crate::job::backup::seal::Identity;
 use crate::job::{self, Access, archive};
 use crate::pass;
-use crate::plan::action::{Action, Blocked};
+use crate::plan::action::Blocked;
 use crate::plan::task::{self, Task};
 use crate::postgres::{Session, Target};
 use crate::signals;
@@ -216,9 +216,7 @@ fn access(task: &Task, secrets: &Path, volume: PathBuf, scratch: PathBuf) -> Res
 /// nobody hear of it before a Restore needs the Secret.
 fn identity(task: &Task, secrets: &Path) -> Result<Option<Identity>, Blocked> {
     let identity = files(&secrets.join(mounts::IDENTITY))?.remove("identity");
-    if let (None, Some(named)) = (&identity, task.identity())
-        && !matches!(task.action, Action::RemoveBackup(_))
-    {
+    if let (None, Some(named)) = (&identity, task.identity()) {
         let message = format!(
             "identitySecretRef: Secret {} does not exist in namespace {}, or has no key identity; create it, or correct its name",
             named.name, task.object.namespace

@@ -110,9 +110,10 @@ impl Task {
     /// The Secret with the age identity of what it reads.
     pub fn identity(&self) -> Option<&SecretRef> {
         match &self.action {
+            // A manifest is not encrypted, and of what is there or goes nothing else is read.
+            Action::InspectBackup(_) | Action::RemoveBackup(_) => None,
+            Action::DumpDatabase(dump) if dump.exists => None,
             Action::DumpDatabase(dump) => dump.settings.encryption.as_ref()?.identity_secret_ref.as_ref(),
-            // A manifest is not encrypted.
-            Action::InspectBackup(_) => None,
             action => stored(action)?.identity.as_ref(),
         }
     }

@@ -273,6 +273,21 @@ async fn a_job_that_is_told_to_stop_leaves_no_upload_behind() {
     assert_eq!((left.len(), bucket.unfinished()), (0, 0), "{left:?}");
 }
 
+/// The same while the whole dump is read back, which may take as long as the dump did.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_told_to_stop_while_it_reads_leaves_no_dump_behind() {
+    let bucket = Bucket::new().await;
+    bucket.proxy.break_those(|request| request.starts_with("GET") && request.contains("data.dump"), Fault::HoldBefore);
+    let (mut job, _home) = bucket.run(&bucket.task(&bucket.proxy.endpoint));
+    let reads = async || bucket.proxy.holds().then_some(());
+    crate::support::eventually("the dump is read back", Duration::from_secs(60), reads).await;
+    let left = || std::fs::read_dir(bucket.home.join("shop/first-0d5d4a3c")).into_iter().flatten().flatten().count();
+    assert_eq!(left(), 2, "dump and globals");
+    crate::support::process::run(Command::new("kill").arg("-TERM").arg(job.id().to_string()));
+    job.wait().unwrap();
+    assert_eq!((left(), bucket.unfinished()), (0, 0));
+}
+
 /// `pg_dump` dies of the pipe that nobody reads any more; why nobody does is what a person must know.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_store_refuses_is_told_and_not_what_pg_dump_died_of() {

@@ -83,6 +83,32 @@ fn a_job_reads_its_task_from_the_environment_or_from_a_file() {
     assert_eq!(pod.report()["reason"], "SecretNotFound");
 }
 
+/// Without it, what is encrypted would be proven by its bytes alone.
+#[test]
+fn an_identity_that_is_named_and_not_there_is_said_by_what_reads_with_it_alone() {
+    let destination = json!({"pvc": {"claimName": "backups"}});
+    let stored = json!({"destination": destination, "directory": "shop/first", "identity": {"name": "age-identity"}});
+    let encryption = json!({"recipientsSecretRef": {"name": "age"}, "identitySecretRef": {"name": "age-identity"}});
+    let settings = json!({"destination": destination, "encryption": encryption});
+    let verify =
+        json!({"action": "verifyBackup", "backup": "first", "stored": stored, "level": "Catalog", "major": 15, "job": {}});
+    let found = json!({"action": "dumpDatabase", "backup": "first", "directory": "shop/first", "major": 0, "settings": settings, "exists": true});
+    let remove = json!({"action": "removeBackup", "backup": "first", "stored": stored, "job": {}});
+    for (action, reason) in [(verify, Some("SecretNotFound")), (found, Some("BackupDamaged")), (remove, None)] {
+        let pod = Pod::new();
+        fs::create_dir(pod.0.path().join("volume")).unwrap();
+        let mut task = task();
+        task["action"] = action;
+        let mut command = pod.command();
+        command.env("PGREEVE_TASK", task.to_string());
+        let ran = run(command);
+        let report = pod.report();
+        assert_eq!(report["reason"].as_str(), reason, "{report} {}", ran.stderr);
+        let names_it = report["message"].as_str().is_some_and(|message| message.contains("Secret age-identity does not exist"));
+        assert_eq!(names_it, reason == Some("SecretNotFound"), "{report}");
+    }
+}
+
 #[test]
 fn a_server_that_does_not_answer_is_worth_another_try_and_no_password_is_told() {
     let pod = Pod::new().with_secret("uri", "postgresql://app:Canary7c1f@127.0.0.1:1/orders");
