@@ -247,10 +247,14 @@ async fn a_standby_that_does_not_answer_stops_the_batches_too() {
     let receiver: i32 = follower.query_one("select pid from pg_stat_wal_receiver", &[]).await.unwrap().get(0);
     let signal = |signal: &str| process::run(Command::new("kill").args(["-s", signal, &receiver.to_string()]));
     signal("STOP");
+    let moved_before = world.count("t_archive").await;
     // A lag of its own may have been over half a second for a moment: what is told once the standby has not answered for that long is of this.
     tokio::time::sleep(Duration::from_secs(2)).await;
     told.waits_for("replication lag").await;
     let moved_by_then = world.count("t_archive").await;
+    // Half a second until it is too much, a second until it is seen, and what was under way: with its pauses a batch takes 20 ms at least, on
+    // whatever machine, so that four seconds have two hundred.
+    assert!(moved_by_then - moved_before <= 20_000, "{moved_before} {moved_by_then}");
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(world.count("t_archive").await, moved_by_then);
     signal("CONT");
@@ -271,9 +275,12 @@ async fn a_standby_that_lags_stops_the_batches_within_a_second_and_the_run_says_
         world.admin.query_one(lag, &[]).await.unwrap().get::<_, Option<bool>>(0).filter(|lags| *lags).map(|_| Instant::now())
     })
     .await;
+    let moved_before = world.count("t_archive").await;
     let waits = told.waits_for("replication lag").await;
     println!("batches waited {:?} after the standby was too far behind", waits.saturating_duration_since(lags));
     let stopped_at = world.count("t_archive").await;
+    // With its pauses a batch of a hundred takes 20 ms at least, on whatever machine: a second and a half has 75 of them.
+    assert!(stopped_at - moved_before <= 7_500, "{moved_before} {stopped_at}");
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(world.count("t_archive").await, stopped_at, "nothing moves while the standby lags");
     follower.batch_execute("select pg_wal_replay_resume()").await.unwrap();
